@@ -1,0 +1,22 @@
+"""Fixtures shared by all tests. Shapes in signatures are checked while tests run (jaxtyping with beartype)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+install_import_hook(["safetyvalve.objectives"], "tests.typecheck.checked")
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def oracle() -> dict[str, Any]:
+    """Exact cases computed with 40 digits, see tests/oracle.json."""
+    return json.loads((Path(__file__).parent / "oracle.json").read_text())
