@@ -11,6 +11,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from jaxtyping import install_import_hook  # noqa: E402
 
+import tests.typecheck  # noqa: E402, F401  (the hook names it)
+
 install_import_hook(["safetyvalve.objectives"], "tests.typecheck.checked")
 
 import pytest  # noqa: E402

@@ -50,9 +50,7 @@ class PeerSettings(NamedTuple):
     differs: str
 
 
-def peer_settings(
-    beta: float, eta: float, *, mean_length: float, reduction: Reduction = "sum"
-) -> list[PeerSettings]:
+def peer_settings(beta: float, eta: float, *, mean_length: float, reduction: Reduction = "sum") -> list[PeerSettings]:
     """The settings of other trainers whose SFT term weighs as much on a response of mean length.
 
     TRL pools the negative log-likelihood over the tokens of a micro-batch and multiplies it by a weight without

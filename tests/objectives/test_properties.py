@@ -114,9 +114,7 @@ class TestWeights:
 
     def test_token_weight(self) -> None:
         assert effective_token_weight(0.05, 0.2, mean_length=50) == pytest.approx(0.01)
-        assert effective_token_weight(
-            0.05, 0.2, mean_length=50, reduction="batch_token_mean"
-        ) == pytest.approx(0.0002)
+        assert effective_token_weight(0.05, 0.2, mean_length=50, reduction="batch_token_mean") == pytest.approx(0.0002)
 
     def test_the_peer_recipe_equals_the_paper_at_one_length_only(self) -> None:
         """TRL's weight of 0.005 at beta 0.01 is eta 0.005 exactly when responses have 100 tokens."""

@@ -1,0 +1,29 @@
+"""Preference data: schema, forms, loading, splits, chat rendering and tokenizing."""
+
+from safetyvalve.data.forms import FORMS, parse_transcript
+from safetyvalve.data.loading import load_preferences
+from safetyvalve.data.report import DataReport, DroppedRow, Loaded
+from safetyvalve.data.schema import Comparison, Message, PreferenceExample, Prompt, Response
+from safetyvalve.data.splits import Split, opening_turn, split_by_opening
+from safetyvalve.data.tokenizing import TokenizedExample, render_prompt, tokenize_example, tokenize_examples
+
+__all__ = [
+    "FORMS",
+    "Comparison",
+    "DataReport",
+    "DroppedRow",
+    "Loaded",
+    "Message",
+    "PreferenceExample",
+    "Prompt",
+    "Response",
+    "Split",
+    "TokenizedExample",
+    "load_preferences",
+    "opening_turn",
+    "parse_transcript",
+    "render_prompt",
+    "split_by_opening",
+    "tokenize_example",
+    "tokenize_examples",
+]

@@ -1,0 +1,74 @@
+"""The one form that all preference data takes: a prompt with its responses and the comparisons among them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["Comparison", "Message", "PreferenceExample", "Prompt", "Response"]
+
+Role = Literal["system", "user", "assistant"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(_Frozen):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+Prompt = tuple[Message, ...]
+"""The turns before the response; the last one is the user's in well-formed data."""
+
+
+class Response(_Frozen):
+    """One answer of the assistant to the prompt."""
+
+    content: Annotated[str, Field(min_length=1)]
+
+
+class Comparison(_Frozen):
+    """Response ``winner`` was preferred to response ``loser``; both are indices into ``responses``."""
+
+    winner: Annotated[int, Field(ge=0)]
+    loser: Annotated[int, Field(ge=0)]
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+
+
+class PreferenceExample(_Frozen):
+    """A prompt, its K >= 2 responses and at least one comparison. A chosen/rejected pair is the case K = 2."""
+
+    prompt: Annotated[Prompt, Field(min_length=1)]
+    responses: Annotated[tuple[Response, ...], Field(min_length=2)]
+    comparisons: Annotated[tuple[Comparison, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _comparisons_name_responses(self) -> PreferenceExample:
+        for comparison in self.comparisons:
+            if max(comparison.winner, comparison.loser) >= len(self.responses):
+                raise ValueError(
+                    f"comparison {comparison.winner} > {comparison.loser} names a response that is not there; "
+                    f"there are {len(self.responses)}, counted from 0"
+                )
+            if comparison.winner == comparison.loser:
+                raise ValueError(f"comparison {comparison.winner} > {comparison.loser} compares a response with itself")
+        return self
+
+    @cached_property
+    def id(self) -> str:
+        """Content hash: 16 hexadecimal digits that stay equal when rows are reordered or files renamed."""
+        return content_hash(self.model_dump(mode="json"))
+
+
+def content_hash(value: object) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
+    canonical = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

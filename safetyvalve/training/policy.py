@@ -1,0 +1,128 @@
+"""The policy trainer: transformers' loop, our objective and our forward."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+from transformers import Trainer
+
+from safetyvalve.errors import NonFiniteLossError, UsageError
+from safetyvalve.training.objective import Objective, PairTerms, ReferencedExample, Totals
+from safetyvalve.trees import Engine, pack_by_budget, response_logps, tree_attention
+
+__all__ = ["PolicyTrainer", "resident_gib", "split_by_tokens"]
+
+
+def split_by_tokens(examples: Sequence[ReferencedExample], budget: int) -> list[list[ReferencedExample]]:
+    """Micro-batches whose trees hold at most ``budget`` tokens; a larger tree gets one of its own."""
+    groups = pack_by_budget([e.tree.n_tokens for e in examples], budget)
+    return [[examples[i] for i in group] for group in groups]
+
+
+def resident_gib() -> float:
+    """Memory of this process that is resident now, in GiB."""
+    return float(psutil.Process().memory_info().rss) / 2**30
+
+
+class PolicyTrainer(Trainer):
+    """A :class:`transformers.Trainer` whose step covers a fixed number of prompts.
+
+    ``args.per_device_train_batch_size`` is that number. The step is split into micro-batches by a token budget and
+    normalised by the whole step's totals, so that any split gives the same gradient.
+
+    Args:
+        objective: what to minimise.
+        engine: the forward, as :func:`safetyvalve.trees.choose_engine` gives it.
+        token_budget: tokens of a micro-batch.
+        autocast: the type to compute in, or None for the parameters' own.
+        **kwargs: of :class:`transformers.Trainer`; ``train_dataset`` holds :class:`ReferencedExample`.
+
+    Raises:
+        UsageError: several processes, or gradient accumulation by the Trainer.
+    """
+
+    def __init__(
+        self, *, objective: Objective, engine: Engine, token_budget: int, autocast: torch.dtype | None, **kwargs: Any
+    ) -> None:
+        super().__init__(data_collator=lambda batch: batch, **kwargs)
+        if self.args.world_size > 1:
+            raise UsageError(f"{self.args.world_size} processes were started; this version trains in one. Start one.")
+        if self.args.gradient_accumulation_steps != 1:
+            raise UsageError(
+                f"gradient_accumulation_steps is {self.args.gradient_accumulation_steps}; a step is split by the token "
+                "budget instead. Set it to 1 and put the prompts of a step into per_device_train_batch_size."
+            )
+        self.objective, self.engine, self.token_budget, self.autocast = objective, engine, token_budget, autocast
+        self._meters: dict[str, float] = {}
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Gradient of one optimizer step; returns its loss, detached."""
+        model.train()
+        started = time.perf_counter()
+        totals = Totals.of(inputs)
+        seen: list[PairTerms] = []
+        loss = torch.zeros((), device=self.args.device)
+        with tree_attention(self.model):
+            for group in split_by_tokens(inputs, self.token_budget):
+                terms = self.pair_terms(group, totals)
+                part = terms.loss / totals.weight
+                _refuse_non_finite(part, group, self.state.global_step)
+                self.accelerator.backward(part)
+                loss += part.detach()
+                seen.append(PairTerms(*(t.detach() for t in terms)))
+        tokens = sum(e.tree.n_tokens for e in inputs)
+        self._meters = step_meters(seen, totals) | {
+            "tokens_per_second": tokens / (time.perf_counter() - started),
+            "resident_gib": resident_gib(),
+        }
+        return loss
+
+    def pair_terms(self, examples: Sequence[ReferencedExample], totals: Totals) -> PairTerms:
+        """Forward of one micro-batch, with the graph."""
+        with torch.autocast(self.args.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            logps = response_logps(self.model, [e.tree for e in examples], engine=self.engine)
+        return self.objective.pair_terms(examples, logps.sums(), totals)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the meters of the last step to what the Trainer logs for it."""
+        if "loss" in logs:
+            logs |= self._meters
+        super().log(logs, start_time)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Zero: the Trainer's count is for padded batches and would be wrong for trees."""
+        return 0
+
+
+def step_meters(seen: Sequence[PairTerms], totals: Totals) -> dict[str, float]:
+    """Weighted means over a step's comparisons; each is documented in docs/metrics.md."""
+    terms = PairTerms(*(torch.cat(column) for column in zip(*seen, strict=True)))
+
+    def mean(values: Tensor) -> float:
+        return float((terms.weight * values).sum() / totals.weight)
+
+    return {
+        "preference_loss": mean(terms.preference),
+        "sft_term": mean(terms.sft),
+        "margin": mean(terms.margin),
+        "accuracy": mean((terms.margin > 0).to(terms.weight) + 0.5 * (terms.margin == 0).to(terms.weight)),
+        "chosen_ratio": mean(terms.chosen_ratio),
+        "rejected_ratio": mean(terms.rejected_ratio),
+    }
+
+
+def _refuse_non_finite(loss: Tensor, group: Sequence[ReferencedExample], step: int) -> None:
+    if bool(torch.isfinite(loss)):
+        return
+    ids = tuple(e.tokens.id for e in group)
+    raise NonFiniteLossError(
+        f"the loss is {loss.item()} at step {step + 1}, in the micro-batch of the examples {', '.join(ids)}. The weights "
+        "were not changed by this step. Look at these examples with `safetyvalve data check`, and lower "
+        "--learning-rate or raise --beta if they are sound.",
+        example_ids=ids,
+    )

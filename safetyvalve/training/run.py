@@ -1,0 +1,303 @@
+"""One training run from tokens to a run folder."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch.utils.data import Dataset
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_callback import TrainerCallback
+
+from safetyvalve.data import PreferenceExample, TokenizedExample
+from safetyvalve.errors import DataError, UsageError
+from safetyvalve.training.folder import RunFolder
+from safetyvalve.training.heldout import HeldOutMeter
+from safetyvalve.training.objective import Objective, ReferencedExample
+from safetyvalve.training.policy import PolicyTrainer, resident_gib
+from safetyvalve.training.progress import Progress
+from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
+from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
+
+__all__ = ["Observation", "Optimization", "TrainingResult", "train_policy"]
+
+Schedule = Literal["constant", "linear", "cosine"]
+_SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+_PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How the weights are moved.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    steps: int = 40
+    prompts_per_step: int = 8
+    learning_rate: float = 2e-5
+    warmup_share: float = 0.1
+    schedule: Schedule = "constant"
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    precision: str = "bf16"
+    """``bf16`` keeps fp32 parameters and computes in bf16 by autocast; ``fp32`` computes in fp32."""
+    engine: str = "auto"
+    token_budget: int = 2048
+    """Tokens of a micro-batch; bounds the memory and changes nothing else."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("prompts_per_step", 1), ("token_budget", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if not 0 < self.learning_rate < 1:
+            raise UsageError(f"learning_rate is {self.learning_rate}; accepted: above 0 and below 1, such as 2e-5.")
+        if not 0 <= self.warmup_share <= 1:
+            raise UsageError(f"warmup_share is {self.warmup_share}; it is a share of the steps between 0 and 1.")
+        if self.max_grad_norm < 0 or self.weight_decay < 0:
+            raise UsageError(
+                f"max_grad_norm is {self.max_grad_norm} and weight_decay {self.weight_decay}; neither may be negative."
+            )
+        for name, table in (("schedule", _SCHEDULES), ("precision", _PRECISIONS)):
+            if getattr(self, name) not in table:
+                raise UsageError(f"{name} is '{getattr(self, name)}'; accepted: {', '.join(table)}.")
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        return _PRECISIONS[self.precision]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is measured on the way, and how often.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    every: int = 10
+    """Steps between evaluations; there is always one before the first step and one after the last."""
+    held_out_examples: int = 64
+    """Held-out examples whose comparisons are measured; at most those there are."""
+    prompts: int = 32
+    """Held-out prompts that are sampled; 0 samples nothing."""
+    samples_per_prompt: int = 2
+    max_new_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("every", 1),
+            ("held_out_examples", 0),
+            ("prompts", 0),
+            ("samples_per_prompt", 1),
+            ("max_new_tokens", 1),
+        ):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+
+
+class TrainingResult(NamedTuple):
+    """Where the run is and how it went."""
+
+    folder: Path
+    engine: EngineChoice
+    seconds: float
+
+
+class _Examples(Dataset[ReferencedExample]):
+    def __init__(self, examples: Sequence[ReferencedExample]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> ReferencedExample:
+        return self.examples[index]
+
+
+class _Evaluate(TrainerCallback):  # type: ignore[misc]
+    """Measures before the first step, every ``every`` steps and after the last; writes to the run folder."""
+
+    def __init__(
+        self, held_out: HeldOutMeter, samples: SampleMeter, folder: RunFolder, every: int, progress: Progress
+    ) -> None:
+        self.held_out, self.samples, self.folder, self.every = held_out, samples, folder, every
+        self.progress = progress
+        self.started = time.perf_counter()
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._measure(kwargs["model"], 0)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+            self._measure(kwargs["model"], state.global_step)
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            self.folder.append_metrics({"kind": "train", "step": state.global_step, **logs})
+
+    def _measure(self, policy: PreTrainedModel, step: int) -> None:
+        self.progress.note("measuring")
+        values = self.held_out.measure(policy)
+        sampled, records = self.samples.measure(policy)
+        values |= sampled
+        values |= {"resident_gib": resident_gib(), "seconds": time.perf_counter() - self.started}
+        self.folder.append_metrics({"kind": "evaluation", "step": step, **values})
+        if records:
+            self.folder.write_samples(step, records)
+        self.progress.evaluated(step, values)
+
+
+def train_policy(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[TokenizedExample],
+    held_out: Sequence[tuple[PreferenceExample, TokenizedExample]],
+    *,
+    folder: RunFolder,
+    objective: Objective,
+    optimization: Optimization,
+    observation: Observation,
+    reference_cache: ReferenceCache,
+    scorer: Scorer | None = None,
+    say: Progress | None = None,
+) -> TrainingResult:
+    """Train ``model`` in place and leave the record and the trained model in ``folder``.
+
+    Args:
+        model: the reference policy, which becomes the trained one; fp32 parameters.
+        tokenizer: its tokenizer.
+        train: what is trained on.
+        held_out: what is measured on; the first ``observation.prompts`` distinct prompts are sampled.
+        folder: receives metrics.jsonl, samples/ and model/.
+        objective, optimization, observation: settings.
+        reference_cache: keeps the reference's log-probabilities between runs.
+        scorer: independent score of samples, never used in training.
+        say: progress for people.
+
+    Raises:
+        EngineError: the engine asked for is not exact for this model.
+        NonFiniteLossError: a loss that is not finite; the record up to there stays.
+        DataError: nothing to train on.
+    """
+    if not train:
+        raise DataError("there are no examples to train on. Check the data and the size of the held-out part.")
+    started = time.perf_counter()
+    progress = say or Progress(enabled=False)
+    set_seed(optimization.seed)
+    reference = copy.deepcopy(model).eval().requires_grad_(False)
+    trees = [Tree(t.prompt_ids, t.response_ids) for t in train]
+    choice = choose_engine(model, _small(trees), wanted=optimization.engine)
+    progress.line(f"engine: {choice.engine} ({choice.reason})")
+    measured = [tokens for _, tokens in held_out[: observation.held_out_examples]]
+    referenced = _with_reference(
+        reference, [*train, *measured], choice, optimization, reference_cache=reference_cache, progress=progress
+    )
+    forward = {
+        "engine": choice.engine,
+        "token_budget": optimization.token_budget,
+        "autocast": optimization.autocast,
+    }
+    evaluate = _Evaluate(
+        HeldOutMeter(referenced[len(train) :], objective, **forward),
+        SampleMeter(
+            _probes(held_out, observation.prompts),
+            reference=reference,
+            tokenizer=tokenizer,
+            beta=objective.beta,
+            n=observation.samples_per_prompt,
+            max_new_tokens=observation.max_new_tokens,
+            seed=optimization.seed,
+            scorer=scorer,
+            **forward,
+        ),
+        folder,
+        observation.every,
+        progress,
+    )
+    trainer = PolicyTrainer(
+        model=model,
+        args=_arguments(folder.path, optimization),
+        train_dataset=_Examples(referenced[: len(train)]),
+        objective=objective,
+        callbacks=[evaluate, progress.callback()],
+        **forward,
+    )
+    for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
+        trainer.remove_callback(callback)
+    trainer.train()
+    model.save_pretrained(folder.path / "model")
+    tokenizer.save_pretrained(folder.path / "model")
+    return TrainingResult(folder.path, choice, time.perf_counter() - started)
+
+
+def _arguments(path: Path, o: Optimization) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(path / "checkpoints"),
+        max_steps=o.steps,
+        per_device_train_batch_size=o.prompts_per_step,
+        learning_rate=o.learning_rate,
+        lr_scheduler_type=_SCHEDULES[o.schedule],
+        warmup_steps=round(o.warmup_share * o.steps),
+        max_grad_norm=o.max_grad_norm,
+        weight_decay=o.weight_decay,
+        seed=o.seed,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        remove_unused_columns=False,
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+def _with_reference(
+    reference: PreTrainedModel,
+    examples: Sequence[TokenizedExample],
+    choice: EngineChoice,
+    o: Optimization,
+    *,
+    reference_cache: ReferenceCache,
+    progress: Progress,
+) -> list[ReferencedExample]:
+    sums = reference_cache.sums(
+        reference,
+        [Tree(e.prompt_ids, e.response_ids) for e in examples],
+        engine=choice.engine,
+        token_budget=o.token_budget,
+        autocast=o.autocast,
+        progress=progress.reference,
+    )
+    progress.line("reference log-probabilities: " + ("from the cache" if reference_cache.hit else "computed"))
+    return [ReferencedExample(e, s) for e, s in zip(examples, sums, strict=True)]
+
+
+def _small(trees: Sequence[Tree]) -> list[Tree]:
+    """Two trees to compare the engines on: the shortest and the median, which together are quick and typical."""
+    order = sorted(trees, key=lambda t: t.n_tokens)
+    return [order[0], order[len(order) // 2]] if len(order) > 1 else list(order)
+
+
+def _probes(held_out: Sequence[tuple[PreferenceExample, TokenizedExample]], count: int) -> list[Probe]:
+    """The first ``count`` distinct prompts."""
+    probes: dict[tuple[int, ...], Probe] = {}
+    for example, tokens in held_out:
+        if len(probes) == count:
+            break
+        probes.setdefault(tokens.prompt_ids, Probe.of(example, tokens))
+    return list(probes.values())

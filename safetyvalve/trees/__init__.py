@@ -1,0 +1,28 @@
+"""Prefix trees: a prompt computed once for all its responses."""
+
+from safetyvalve.trees.attention import tree_attention
+from safetyvalve.trees.forward import Engine, ResponseLogps, response_logps
+from safetyvalve.trees.packing import pack_by_budget
+from safetyvalve.trees.plan import PackedRow, Segment, Tree, pack_row
+from safetyvalve.trees.reference import ReferenceCache, weights_hash
+from safetyvalve.trees.sequence_kl import Divergence, sequence_kl
+from safetyvalve.trees.verify import EngineChoice, choose_engine, largest_difference
+
+__all__ = [
+    "Divergence",
+    "Engine",
+    "EngineChoice",
+    "PackedRow",
+    "ReferenceCache",
+    "ResponseLogps",
+    "Segment",
+    "Tree",
+    "choose_engine",
+    "largest_difference",
+    "pack_by_budget",
+    "pack_row",
+    "response_logps",
+    "sequence_kl",
+    "tree_attention",
+    "weights_hash",
+]

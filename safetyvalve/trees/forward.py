@@ -1,0 +1,80 @@
+"""Log-probabilities of every response of every tree: the prompt computed once, the head on response tokens only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from safetyvalve.errors import UsageError
+from safetyvalve.trees.attention import current_row, tree_attention
+from safetyvalve.trees.head import chunked_logps, logits_function
+from safetyvalve.trees.padded import padded_logps
+from safetyvalve.trees.plan import PackedRow, Tree, pack_row
+
+__all__ = ["Engine", "ResponseLogps", "packed_hidden_states", "response_logps"]
+
+Engine = Literal["tree", "padded"]
+
+
+class ResponseLogps(NamedTuple):
+    """Log-probabilities of the tokens of all responses, over the trees in order."""
+
+    tokens: Tensor
+    """[token], in nats."""
+    owner: Tensor
+    """int64 [token]: which response the token belongs to."""
+    lengths: Tensor
+    """int64 [response]: tokens of each response."""
+
+    def sums(self) -> Tensor:
+        """[response]: log-probability of each whole response, in nats. Summed in fp64, returned as given."""
+        # Sums of hundreds of fp32 terms lose digits that the margin of two close responses needs.
+        total = torch.zeros(len(self.lengths), dtype=torch.float64, device=self.tokens.device)
+        return total.index_add(0, self.owner, self.tokens.double()).to(self.tokens.dtype)
+
+    def split(self) -> list[Tensor]:
+        """The tokens' log-probabilities of each response."""
+        return list(self.tokens.split(self.lengths.tolist()))
+
+
+def response_logps(
+    model: PreTrainedModel, trees: Sequence[Tree], *, engine: Engine = "tree", chunk: int = 256
+) -> ResponseLogps:
+    """Log-probabilities of every response of every tree.
+
+    Args:
+        model: a causal language model of transformers.
+        trees: prompts with their responses; they share one row, so their token total bounds the memory.
+        engine: ``tree`` computes each prompt once; ``padded`` is the model's own forward, one row a response.
+        chunk: response positions whose logits exist at one time (``tree`` only).
+
+    Returns:
+        Per-token values, differentiable with respect to the model's parameters.
+
+    Raises:
+        EngineError: ``tree`` is not available for this model.
+        UsageError: a tree without tokens, or an unknown engine.
+    """
+    if engine not in ("tree", "padded"):
+        raise UsageError(f"engine is '{engine}'; accepted here: tree, padded.")
+    row = pack_row(trees, model.device)
+    if engine == "padded":
+        tokens = padded_logps(model, trees)
+    else:
+        hidden = packed_hidden_states(model, row)[row.predictor]
+        tokens = chunked_logps(hidden, row.target, logits_function(model), chunk=chunk)
+    return ResponseLogps(tokens, row.owner, torch.bincount(row.owner, minlength=row.n_responses))
+
+
+def packed_hidden_states(model: PreTrainedModel, row: PackedRow) -> Tensor:
+    """[token, hidden]: the model's last hidden states over a packed row."""
+    with tree_attention(model), current_row(row):
+        output = model.base_model(
+            input_ids=row.input_ids[None], position_ids=row.position_ids[None], attention_mask=None, use_cache=False
+        )
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden

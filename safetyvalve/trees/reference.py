@@ -1,0 +1,121 @@
+"""Reference log-probabilities, computed once and kept on disk under what they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from safetyvalve.trees.forward import Engine, response_logps
+from safetyvalve.trees.packing import pack_by_budget
+from safetyvalve.trees.plan import Tree
+
+__all__ = ["ReferenceCache", "weights_hash"]
+
+_FORMAT = 1
+"""Raised when the forward changes its numbers, so that older entries are not taken."""
+
+
+def weights_hash(model: PreTrainedModel) -> str:
+    """SHA-256 over names, shapes, types and bytes of all parameters and buffers, and the model's configuration."""
+    digest = hashlib.sha256()
+    config = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+class ReferenceCache:
+    """Sums of reference log-probabilities a response, by tree.
+
+    An entry's name is the hash of the weights, the tokens, the arithmetic (dtype, autocast, engine, torch version)
+    and the format, so that whatever changes the numbers changes the name.
+
+    Args:
+        folder: where entries are kept; None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.hit = False
+        """Whether the last call was answered from disk."""
+
+    @torch.no_grad()
+    def sums(
+        self,
+        model: PreTrainedModel,
+        trees: Sequence[Tree],
+        *,
+        engine: Engine,
+        token_budget: int,
+        autocast: torch.dtype | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Tensor]:
+        """[response] fp32 for each tree, in nats, on the CPU; from disk where an entry matches.
+
+        Args:
+            model: the reference policy, left in evaluation mode.
+            trees: in any order; the result follows it.
+            engine: the forward that training uses, so that policy and reference are equal at step 0.
+            token_budget: tokens a row.
+            autocast: the type that training computes in, or None.
+            progress: called with trees done and their total.
+        """
+        file = self._file(model, trees, engine, autocast)
+        if file is not None and file.exists():
+            try:
+                flat = load_file(file)["sums"]
+                self.hit = True
+                return list(flat.split([len(t.response_ids) for t in trees]))
+            except (SafetensorError, KeyError, RuntimeError):
+                file.unlink()  # a damaged entry is worth nothing; it is computed again
+        self.hit = False
+        model.eval()
+        result: list[Tensor | None] = [None] * len(trees)
+        done = 0
+        for group in pack_by_budget([t.n_tokens for t in trees], token_budget):
+            with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):
+                sums = response_logps(model, [trees[i] for i in group], engine=engine).sums().float().cpu()
+            for i, part in zip(group, sums.split([len(trees[i].response_ids) for i in group]), strict=True):
+                result[i] = part
+            done += len(group)
+            if progress is not None:
+                progress(done, len(trees))
+        complete = [part for part in result if part is not None]
+        if file is not None:
+            _write(file, torch.cat(complete))
+        return complete
+
+    def _file(
+        self, model: PreTrainedModel, trees: Sequence[Tree], engine: Engine, autocast: torch.dtype | None
+    ) -> Path | None:
+        if self.folder is None:
+            return None
+        digest = hashlib.sha256(weights_hash(model).encode())
+        digest.update(f"{_FORMAT} {engine} {autocast} {model.dtype} {model.device.type} {torch.__version__}".encode())
+        for tree in trees:
+            digest.update(json.dumps([tree.prompt_ids, tree.response_ids]).encode())
+        return self.folder / f"{digest.hexdigest()[:32]}.safetensors"
+
+
+def _write(file: Path, sums: Tensor) -> None:
+    """Write beside and rename, so that a killed run leaves no half entry."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+    os.close(handle)
+    try:
+        save_file({"sums": sums.contiguous()}, temporary)
+        Path(temporary).replace(file)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""Is the shared-prefix forward exact for this model? Measured on real trees before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from transformers import PreTrainedModel
+
+from safetyvalve.errors import EngineError, UsageError
+from safetyvalve.trees.forward import Engine, response_logps
+from safetyvalve.trees.plan import Tree
+
+__all__ = ["EngineChoice", "choose_engine", "largest_difference"]
+
+TOLERANCE = 1e-4
+"""Nats per token in fp32. Exact forwards differ by 1e-5 or less, a wrong mask by 0.1 or more."""
+
+
+class EngineChoice(NamedTuple):
+    """Which forward is used, and why."""
+
+    engine: Engine
+    reason: str
+
+
+def largest_difference(model: PreTrainedModel, trees: Sequence[Tree]) -> float:
+    """Largest difference per token (nats) between the shared-prefix and the plain forward, without dropout.
+
+    Raises:
+        EngineError: the shared-prefix forward cannot run at all.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
+            try:
+                tree = response_logps(model, trees, engine="tree").tokens
+            except EngineError:
+                raise
+            except Exception as error:
+                # Whatever a model does with a mask that it does not know, the plain forward is the way out.
+                raise EngineError(
+                    f"{type(model).__name__} fails in the shared-prefix forward ({type(error).__name__}: {error}). "
+                    "Use --engine padded."
+                ) from error
+            plain = response_logps(model, trees, engine="padded").tokens
+    finally:
+        model.train(was_training)
+    return float((tree - plain).abs().max())
+
+
+def choose_engine(model: PreTrainedModel, trees: Sequence[Tree], *, wanted: str = "auto") -> EngineChoice:
+    """Pick the forward, by comparing both on ``trees``.
+
+    Args:
+        model: the policy, its parameters in the precision it is trained in.
+        trees: some of the first batch; two or three are enough.
+        wanted: ``auto`` falls back to the plain forward where the fast one is not exact; ``tree`` raises there;
+            ``padded`` takes the plain one unasked.
+
+    Raises:
+        EngineError: ``tree`` was wanted and is not exact.
+        UsageError: unknown name.
+    """
+    if wanted == "padded":
+        return EngineChoice("padded", "asked for")
+    if wanted not in ("auto", "tree"):
+        raise UsageError(f"engine is '{wanted}'; accepted: auto, tree, padded.")
+    tolerance = TOLERANCE if model.dtype in (torch.float32, torch.float64) else 0.1
+    try:
+        difference = largest_difference(model, trees)
+    except EngineError as error:
+        if wanted == "tree":
+            raise
+        return EngineChoice("padded", str(error))
+    if difference <= tolerance:
+        return EngineChoice("tree", f"equal to the plain forward within {difference:.1e} nats a token")
+    reason = (
+        f"the shared-prefix forward of {type(model).__name__} differs from the plain one by {difference:.2g} nats a "
+        f"token on the first batch; at most {tolerance:g} is accepted"
+    )
+    if wanted == "tree":
+        raise EngineError(reason + ". Use --engine auto or --engine padded.")
+    return EngineChoice("padded", reason)
