@@ -16,6 +16,10 @@ import tests.typecheck  # noqa: E402, F401  (the hook names it)
 install_import_hook(["safetyvalve.objectives"], "tests.typecheck.checked")
 
 import pytest  # noqa: E402
+import torch  # noqa: E402
+
+# Tiny tensors are slower on two threads than on one.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from safetyvalve.errors import UsageError
 
-__all__ = ["Reduction", "check_eta", "sft_loss"]
+__all__ = ["Reduction", "check_eta", "check_reduction", "sft_loss"]
 
 Reduction = Literal["sum", "sequence_mean", "batch_token_mean"]
 
@@ -24,6 +24,12 @@ def check_eta(eta: float) -> None:
     """Refuse an eta that is not a finite number of at least 0."""
     if not (math.isfinite(eta) and eta >= 0):
         raise UsageError(f"eta is {eta}; it must be a finite number of at least 0. 0 is plain DPO.")
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse a reduction that is not one of the three."""
+    if reduction not in get_args(Reduction):
+        raise UsageError(f"reduction is '{reduction}'; accepted: {', '.join(get_args(Reduction))}.")
 
 
 def sft_loss(
@@ -49,6 +55,7 @@ def sft_loss(
     Raises:
         UsageError: an unknown reduction, or the argument that it needs is missing or out of range.
     """
+    check_reduction(reduction)
     if reduction == "sum":
         return -policy_baseline_logps
     if reduction == "sequence_mean":
@@ -58,11 +65,9 @@ def sft_loss(
                 f"{None if lengths is None else tuple(lengths.shape)} for {tuple(policy_baseline_logps.shape)}."
             )
         return -policy_baseline_logps / lengths
-    if reduction == "batch_token_mean":
-        if mean_length is None or not mean_length > 0:
-            raise UsageError(
-                f"reduction 'batch_token_mean' needs mean_length above 0; got {mean_length}. "
-                "Pass the mean tokens a response over the whole optimizer step."
-            )
-        return -policy_baseline_logps / mean_length
-    raise UsageError(f"reduction is '{reduction}'; accepted: {', '.join(get_args(Reduction))}.")
+    if mean_length is None or not mean_length > 0:
+        raise UsageError(
+            f"reduction 'batch_token_mean' needs mean_length above 0; got {mean_length}. "
+            "Pass the mean tokens a response over the whole optimizer step."
+        )
+    return -policy_baseline_logps / mean_length

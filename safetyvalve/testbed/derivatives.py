@@ -13,7 +13,7 @@ For the KL link the slope is 1, q is the policy, and k = - pi sum(dL/dlogp).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ class Comparisons(NamedTuple):
 
 def comparisons(wins: Float[Tensor, "set prompt action action"]) -> Comparisons:
     """Flatten counts of wins. A data set without comparisons has no rows."""
-    sets, prompts = wins.shape[:2]
+    prompts = wins.shape[1]
     total = wins.sum((1, 2, 3)).clamp_min(1)
     where = wins.nonzero(as_tuple=True)
     return Comparisons(where[0] * prompts + where[1], where[2], where[3], wins[where] / total[where[0]])
@@ -193,7 +193,9 @@ def _gradients(outputs: Tensor, inputs: tuple[Tensor, ...], *, create_graph: boo
     """Per-entry derivatives; an input that the output does not depend on has derivative zero."""
     if not outputs.requires_grad:
         return tuple(torch.zeros_like(t) for t in inputs)
-    found = torch.autograd.grad(outputs.sum(), inputs, create_graph=create_graph, retain_graph=True, allow_unused=True)
+    found: Sequence[Tensor | None] = torch.autograd.grad(
+        outputs.sum(), inputs, create_graph=create_graph, retain_graph=True, allow_unused=True
+    )
     return tuple(torch.zeros_like(t) if g is None else g for g, t in zip(found, inputs, strict=True))
 
 

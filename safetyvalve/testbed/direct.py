@@ -34,7 +34,7 @@ SMALLEST = 1e-250
 class DirectProblem(NamedTuple):
     """One maximin problem, prompts and actions flattened into cells.
 
-    cost: (cell,) ``eta d0 ref``-free weight ``eta d0`` of the cell's prompt.
+    cost: (cell,) eta times the serving weight d0 of the cell's prompt.
     ref, base: (cell,).
     prompt: (cell,) which prompt a cell belongs to, from 0.
     difference: (row, cell) winner minus loser of each distinct comparison.
@@ -82,7 +82,7 @@ def solve_maximin(problem: DirectProblem, *, smallest_barrier: float = 1e-12) ->
             f"the box on the reward is [{problem.lower:g}, {problem.upper:g}]; the program is infeasible. "
             "The lower end must be below the upper one, and both finite or both infinite."
         )
-    cells, rows, parameters = len(problem.ref), len(problem.weight), problem.features.shape[1]
+    cells, rows = len(problem.ref), len(problem.weight)
     linear, constant = _balance(problem)
     y = np.concatenate([0.9 * problem.ref + 0.1 / _sizes(problem), np.full(rows, 0.5)])
     y[:cells] /= _totals(problem, y[:cells])
@@ -92,15 +92,14 @@ def solve_maximin(problem: DirectProblem, *, smallest_barrier: float = 1e-12) ->
     equalities[problem.prompt, np.arange(cells)] = 1.0
     targets = np.ones(len(equalities))
     if not boxed:
-        equalities, targets = np.vstack([equalities, linear[:-1]]), np.concatenate([targets, -constant[:-1]])
-        # Each prompt's balances sum to zero by themselves; the solve below is by least squares for that reason.
+        # A prompt's balances sum to zero by themselves: one of these is redundant, hence the least squares below.
+        equalities, targets = np.vstack([equalities, linear]), np.concatenate([targets, -constant])
     barrier = 1e-2
     while barrier >= smallest_barrier:
         y = _centre(problem, y, barrier, linear, constant, equalities, targets, boxed)
         barrier *= 0.2
     policy = y[:cells] / _totals(problem, y[:cells])
     labels = y[cells : cells + rows]
-    del parameters
     return DirectSolution(policy, labels, lower_bound(problem, policy, labels))
 
 
@@ -224,8 +223,10 @@ def _kl_terms(policy: Array, ref: Array) -> Array:
 
 
 def _totals(problem: DirectProblem, policy: Array) -> Array:
-    return np.bincount(problem.prompt, weights=policy)[problem.prompt]
+    totals = np.asarray(np.bincount(problem.prompt, weights=policy), dtype=np.float64)
+    return totals[problem.prompt]
 
 
 def _sizes(problem: DirectProblem) -> Array:
-    return np.bincount(problem.prompt)[problem.prompt].astype(np.float64)
+    result: Array = np.bincount(problem.prompt)[problem.prompt].astype(np.float64)
+    return result

@@ -16,6 +16,10 @@ SUFFICIENT = 1e-4
 """Share of the predicted decrease that a step must achieve (Armijo)."""
 
 
+TIGHT = 1e-14
+"""Tolerances up to this are below what the value can show; the gradient has the last word then."""
+
+
 class Minimum(NamedTuple):
     """The points reached, and how sure we are of them.
 
@@ -70,8 +74,29 @@ def minimize(
             break
         if int(going.sum()) < 0.8 * len(going):
             open_groups, active = open_groups[going], active.select(going)
+    if tolerance <= TIGHT:
+        best, decrement = _polish(objective, best, decrement, lower, upper)
     # A group whose line search found no decrease is at the limit of float64: the decrement says how near.
     return Minimum(best, value, decrement, decrement <= max(1e3 * tolerance, 1e-10) * (1 + value.abs()))
+
+
+def _polish(
+    objective: Objective, point: Tensor, decrement: Tensor, lower: float | None, upper: float | None
+) -> tuple[Tensor, Tensor]:
+    """A few steps judged by the gradient: near a minimum the value no longer tells two points apart."""
+    size = None
+    for _ in range(4):
+        terms = objective.at(point)
+        assert terms.hessian is not None  # at() was asked for it
+        direction, predicted, free = _direction(terms.gradient, terms.hessian, point, lower, upper)
+        now = (terms.gradient * free).norm(dim=-1)
+        if size is not None:
+            worse = now >= size
+            point, now = torch.where(worse[:, None], kept, point), torch.where(worse, size, now)
+            direction, predicted = direction * ~worse[:, None], torch.where(worse, decrement, predicted)
+        kept, size, decrement = point, now, predicted
+        point = (point + direction).clamp(lower, upper) if lower is not None else point + direction
+    return kept, decrement
 
 
 def _direction(
@@ -121,7 +146,7 @@ def _search(
             if lower is not None or upper is not None
             else point + size[:, None] * direction
         )
-        new = _values(objective, trial)
+        new = objective.at(trial, second=False).value
         # Rounding of the value must not refuse the last steps.
         slack = 4e-16 * (1 + value.abs())
         good = open_ & (new <= value - SUFFICIENT * size * promise + slack)
@@ -131,4 +156,3 @@ def _search(
             break
         size = torch.where(open_, size / 2, size)
     return best, open_
-

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetyvalve.errors import RunError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Outcome", "Table", "markdown", "write"]
+__all__ = ["Outcome", "Table", "markdown", "new_figure", "write"]
 
 
 class Table(NamedTuple):
@@ -75,7 +74,7 @@ def markdown(table: Table) -> str:
     return "\n".join(lines)
 
 
-def new_figure(width: float, height: float, panels: int, *, share_y: bool = False) -> tuple[Figure, Sequence[object]]:
+def new_figure(width: float, height: float, panels: int, *, share_y: bool = False) -> tuple[Figure, list[Any]]:
     """A figure without a display, and its panels from left to right."""
     from matplotlib.figure import Figure as NewFigure
 

@@ -18,6 +18,7 @@ from safetyvalve.objectives.regularizers import check_eta
 from safetyvalve.testbed.derivatives import Objective, PairLoss, comparisons
 from safetyvalve.testbed.links import Link, kl_link
 from safetyvalve.testbed.newton import minimize
+from safetyvalve.testbed.problem import as_policy
 
 __all__ = ["Solution", "check_bounded", "objective_for", "solve"]
 
@@ -70,10 +71,12 @@ def objective_for(
     """
     check_positive("beta", beta)
     check_eta(eta)
+    as_policy(ref, "the reference")
     pressure = torch.zeros_like(ref)
     if eta > 0:
         if d0 is None or base is None:
             raise UsageError(f"eta is {eta:g} but the prompts to serve or the baseline are missing; pass d0 and base.")
+        as_policy(base, "the baseline"), as_policy(d0, "the law of the prompts to serve")
         _check_support(base, ref, "the baseline has mass")
         pressure = eta * beta * d0[..., None] * base
     _check_support(wins.sum(-1) + wins.sum(-2), ref, "the data compare")

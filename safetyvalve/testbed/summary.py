@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from safetyvalve.errors import UsageError
 
-__all__ = ["Estimate", "log_slope", "mean"]
+__all__ = ["Estimate", "log_slope", "mean", "peak", "worst"]
 
 Z = 1.959963984540054
 
@@ -41,25 +42,47 @@ def mean(values: ArrayLike) -> Estimate:
 
 
 def log_slope(
-    x: ArrayLike, samples: NDArray[np.float64], statistic: str, rng: np.random.Generator, draws: int = 400
+    x: ArrayLike,
+    samples: NDArray[np.float64],
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    rng: np.random.Generator,
+    *,
+    draws: int = 400,
 ) -> Estimate:
     """Slope of ``log statistic`` against ``log x``, with an interval by resampling data sets.
 
     Args:
         x: (size,) what is varied, above 0.
-        samples: (size, candidate, set) the measured gap.
-        statistic: "worst", the largest mean over candidates.
+        samples: (size, candidate, set) what was measured.
+        statistic: takes such an array to (size,), above 0.
         rng: draws the resamples.
     """
-    if statistic != "worst":
-        raise UsageError(f"statistic is '{statistic}'; accepted: worst.")
     log_x = np.log(np.asarray(x, dtype=np.float64))
 
     def slope(data: NDArray[np.float64]) -> float:
-        worst = np.maximum(data.mean(-1).max(-1), 1e-300)
-        return float(np.polyfit(log_x, np.log(worst), 1)[0])
+        return float(np.polyfit(log_x, np.log(np.maximum(statistic(data), 1e-300)), 1)[0])
 
     sets = samples.shape[-1]
-    draws_ = [slope(samples[..., rng.integers(0, sets, sets)]) for _ in range(draws)]
-    low, high = np.quantile(draws_, [0.025, 0.975])
+    resampled = [slope(samples[..., rng.integers(0, sets, sets)]) for _ in range(draws)]
+    low, high = np.quantile(resampled, [0.025, 0.975])
     return Estimate(slope(samples), float(low), float(high))
+
+
+def worst(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(size, candidate, set) to (size,): the largest mean over candidates."""
+    result: NDArray[np.float64] = samples.mean(-1).max(-1)
+    return result
+
+
+def peak(log_x: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Where a curve is highest: the top of the parabola through its best point and the neighbours of that.
+
+    A best point at either end is returned as it is: nothing says where the peak beyond it would be.
+    """
+    i = int(values.argmax())
+    if i in (0, len(values) - 1):
+        return float(log_x[i])
+    left, top, right = values[i - 1 : i + 2]
+    bend = left - 2 * top + right
+    step = log_x[i + 1] - log_x[i]
+    return float(log_x[i] + (0.5 * step * (left - right) / bend if bend < 0 else 0.0))

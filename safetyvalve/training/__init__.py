@@ -11,14 +11,18 @@ from safetyvalve.training.objective import (
     Totals,
 )
 from safetyvalve.training.policy import PolicyTrainer, split_by_tokens
+from safetyvalve.training.pipeline import run_training
 from safetyvalve.training.progress import Progress
-from safetyvalve.training.run import Observation, Optimization, TrainingResult, train_policy
+from safetyvalve.training.run import TrainingResult, train_policy
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
+from safetyvalve.training.settings import DataSource, ModelSource, Observation, Optimization, RunSettings
 
 __all__ = [
     "DEFAULT_ETA",
     "OBJECTIVES",
+    "DataSource",
     "HeldOutMeter",
+    "ModelSource",
     "Objective",
     "Observation",
     "Optimization",
@@ -28,11 +32,13 @@ __all__ = [
     "Progress",
     "ReferencedExample",
     "RunFolder",
+    "RunSettings",
     "SampleMeter",
     "Scorer",
     "Totals",
     "TrainingResult",
     "environment",
+    "run_training",
     "split_by_tokens",
     "train_policy",
 ]

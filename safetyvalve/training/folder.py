@@ -43,7 +43,9 @@ class RunFolder:
                 )
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"output folder '{path}' cannot be made ({error.strerror}). Name another --output.") from None
+            raise RunError(
+                f"output folder '{path}' cannot be made ({error.strerror}). Name another --output."
+            ) from None
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Resolved settings, as ``config.yaml``."""

@@ -45,9 +45,7 @@ class HeldOutMeter(NamedTuple):
             policy.train(was_training)
         return {f"held_out/{name}": value for name, value in values.items()}
 
-    def _terms(
-        self, policy: PreTrainedModel, examples: Sequence[ReferencedExample]
-    ) -> tuple[list[PairTerms], Totals]:
+    def _terms(self, policy: PreTrainedModel, examples: Sequence[ReferencedExample]) -> tuple[list[PairTerms], Totals]:
         totals = Totals.of(examples)
         groups = split_by_tokens(examples, self.token_budget)
         return [self._group(policy, group, totals) for group in groups], totals
@@ -63,7 +61,10 @@ class HeldOutMeter(NamedTuple):
         groups = split_by_tokens(self.examples, self.token_budget)
         in_order = [(e, c) for group in groups for e in group for c in e.tokens.comparisons]
         result = {}
-        for side, ratios in (("chosen", [t.chosen_ratio for t in seen]), ("rejected", [t.rejected_ratio for t in seen])):
+        for side, ratios in (
+            ("chosen", [t.chosen_ratio for t in seen]),
+            ("rejected", [t.rejected_ratio for t in seen]),
+        ):
             lengths = torch.tensor(
                 [float(len(e.tokens.response_ids[c.winner if side == "chosen" else c.loser])) for e, c in in_order]
             ).to(weights)
@@ -87,7 +88,9 @@ class HeldOutMeter(NamedTuple):
                         continue
                     gradient = torch.autograd.grad(value, parameters, retain_graph=name == "preference")
                     known = sums.get(name)
-                    sums[name] = list(gradient) if known is None else [a + b for a, b in zip(known, gradient, strict=True)]
+                    sums[name] = (
+                        list(gradient) if known is None else [a + b for a, b in zip(known, gradient, strict=True)]
+                    )
         return {
             f"{name}_grad_norm": float(torch.stack([g.double().square().sum() for g in sums[name]]).sum().sqrt())
             if name in sums

@@ -13,7 +13,7 @@ from safetyvalve.data import TokenizedExample
 from safetyvalve.errors import UsageError
 from safetyvalve.objectives import PREFERENCE_LOSSES, Reduction, implicit_rewards, sft_loss
 from safetyvalve.objectives.preference import check_positive
-from safetyvalve.objectives.regularizers import check_eta
+from safetyvalve.objectives.regularizers import check_eta, check_reduction
 from safetyvalve.trees import Tree
 
 __all__ = ["DEFAULT_ETA", "OBJECTIVES", "Objective", "PairTerms", "ReferencedExample", "Totals"]
@@ -112,8 +112,7 @@ class Objective:
                 f"label_smoothing {self.label_smoothing} has no meaning for the objective '{self.name}'; it belongs to "
                 "rpo and dpo. Leave it out."
             )
-        one = torch.zeros(1)
-        sft_loss(one, one + 1, reduction=self.reduction, mean_length=1.0)  # refuses an unknown reduction
+        check_reduction(self.reduction)
 
     @property
     def sft_weight(self) -> float:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import Dataset
@@ -24,92 +23,17 @@ from transformers import (
 from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.data import PreferenceExample, TokenizedExample
-from safetyvalve.errors import DataError, UsageError
+from safetyvalve.errors import DataError
 from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import PolicyTrainer, resident_gib
 from safetyvalve.training.progress import Progress
+from safetyvalve.training.settings import SCHEDULES, Observation, Optimization
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 
-__all__ = ["Observation", "Optimization", "TrainingResult", "train_policy"]
-
-Schedule = Literal["constant", "linear", "cosine"]
-_SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
-_PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Optimization:
-    """How the weights are moved.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-
-    steps: int = 40
-    prompts_per_step: int = 8
-    learning_rate: float = 2e-5
-    warmup_share: float = 0.1
-    schedule: Schedule = "constant"
-    max_grad_norm: float = 1.0
-    weight_decay: float = 0.0
-    precision: str = "bf16"
-    """``bf16`` keeps fp32 parameters and computes in bf16 by autocast; ``fp32`` computes in fp32."""
-    engine: str = "auto"
-    token_budget: int = 2048
-    """Tokens of a micro-batch; bounds the memory and changes nothing else."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("prompts_per_step", 1), ("token_budget", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
-        if not 0 < self.learning_rate < 1:
-            raise UsageError(f"learning_rate is {self.learning_rate}; accepted: above 0 and below 1, such as 2e-5.")
-        if not 0 <= self.warmup_share <= 1:
-            raise UsageError(f"warmup_share is {self.warmup_share}; it is a share of the steps between 0 and 1.")
-        if self.max_grad_norm < 0 or self.weight_decay < 0:
-            raise UsageError(
-                f"max_grad_norm is {self.max_grad_norm} and weight_decay {self.weight_decay}; neither may be negative."
-            )
-        for name, table in (("schedule", _SCHEDULES), ("precision", _PRECISIONS)):
-            if getattr(self, name) not in table:
-                raise UsageError(f"{name} is '{getattr(self, name)}'; accepted: {', '.join(table)}.")
-
-    @property
-    def autocast(self) -> torch.dtype | None:
-        return _PRECISIONS[self.precision]
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What is measured on the way, and how often.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-
-    every: int = 10
-    """Steps between evaluations; there is always one before the first step and one after the last."""
-    held_out_examples: int = 64
-    """Held-out examples whose comparisons are measured; at most those there are."""
-    prompts: int = 32
-    """Held-out prompts that are sampled; 0 samples nothing."""
-    samples_per_prompt: int = 2
-    max_new_tokens: int = 64
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("every", 1),
-            ("held_out_examples", 0),
-            ("prompts", 0),
-            ("samples_per_prompt", 1),
-            ("max_new_tokens", 1),
-        ):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+__all__ = ["TrainingResult", "train_policy"]
 
 
 class TrainingResult(NamedTuple):
@@ -176,7 +100,7 @@ def train_policy(
     observation: Observation,
     reference_cache: ReferenceCache,
     scorer: Scorer | None = None,
-    say: Progress | None = None,
+    progress: Progress | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and leave the record and the trained model in ``folder``.
 
@@ -189,7 +113,7 @@ def train_policy(
         objective, optimization, observation: settings.
         reference_cache: keeps the reference's log-probabilities between runs.
         scorer: independent score of samples, never used in training.
-        say: progress for people.
+        progress: what a person sees; None says nothing.
 
     Raises:
         EngineError: the engine asked for is not exact for this model.
@@ -199,7 +123,7 @@ def train_policy(
     if not train:
         raise DataError("there are no examples to train on. Check the data and the size of the held-out part.")
     started = time.perf_counter()
-    progress = say or Progress(enabled=False)
+    progress = progress or Progress(enabled=False)
     set_seed(optimization.seed)
     reference = copy.deepcopy(model).eval().requires_grad_(False)
     trees = [Tree(t.prompt_ids, t.response_ids) for t in train]
@@ -253,7 +177,7 @@ def _arguments(path: Path, o: Optimization) -> TrainingArguments:
         max_steps=o.steps,
         per_device_train_batch_size=o.prompts_per_step,
         learning_rate=o.learning_rate,
-        lr_scheduler_type=_SCHEDULES[o.schedule],
+        lr_scheduler_type=SCHEDULES[o.schedule],
         warmup_steps=round(o.warmup_share * o.steps),
         max_grad_norm=o.max_grad_norm,
         weight_decay=o.weight_decay,

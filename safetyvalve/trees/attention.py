@@ -86,7 +86,8 @@ def _one_tree(
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
     scores = scores.view(batch, groups, heads // groups, tokens, tokens).masked_fill(~allowed, float("-inf"))
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
+    accurate = torch.promote_types(scores.dtype, torch.float32)
+    weights = torch.softmax(scores, dim=-1, dtype=accurate).to(value.dtype)
     if dropout:
         weights = F.dropout(weights, dropout)
     out = weights.view(batch, groups, heads // groups * tokens, tokens) @ value

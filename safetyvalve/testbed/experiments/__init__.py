@@ -1,0 +1,1 @@
+"""The five experiments, one a sub-command."""

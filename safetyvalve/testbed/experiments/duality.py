@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from safetyvalve.testbed.direct import DirectProblem, lower_bound, solve_maximin
+from safetyvalve.testbed.finite import two_rewards
 from safetyvalve.testbed.generate import Case, Kind, draw_case
 from safetyvalve.testbed.output import Outcome, Table, new_figure
 from safetyvalve.testbed.solve import solve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["GAP", "POLICY", "Comparison", "compare", "direct_problem", "run"]
 
@@ -85,7 +89,11 @@ def compare(case: Case) -> Comparison:
     cross = torch.where(case.base > 0, case.base * ref.log(), torch.zeros_like(ref))
     minimax = rpo.value.item() + case.eta * case.beta * (d0[..., None] * cross).sum().item()
     direct = direct_problem(case)
-    found = solve_maximin(direct)
+    try:
+        found = solve_maximin(direct)
+    except np.linalg.LinAlgError:
+        # Listed as not certified rather than dropped.
+        return Comparison(minimax, -math.inf, math.inf, 1.0, bool(rpo.converged.all()))
     certificate = found.value
     if case.bounds is None:
         # The minimiser lies inside this box, so the unconstrained minimum is the minimum over it.
@@ -112,6 +120,7 @@ def run(*, problems: int = 100, seed: int = 0) -> Outcome:
     table = _summarise(rows, columns)
     failed = [row for row in rows if not row[-1]]
     regular = [row for row in rows if row[1] != "stress"]
+    two = two_rewards()
     headline = [
         f"largest gap over {len(regular)} problems: {_largest(regular, columns, 'gap'):.2e} (at most {GAP:g} wanted)",
         f"largest difference of a policy: {_largest(regular, columns, 'policy_difference'):.2e} (at most {POLICY:g})",
@@ -120,6 +129,7 @@ def run(*, problems: int = 100, seed: int = 0) -> Outcome:
         f"{_largest(rows[problems:], columns, 'policy_difference'):.2e}",
         f"not certified: {len(failed)} of {len(rows)}"
         + ("" if not failed else ": problems " + ", ".join(f"{row[0]} ({row[1]})" for row in failed)),
+        f"a class of two rewards, not convex: minimax {two.minimax:.4f}, maximin {two.maximin:.4f}, gap {two.gap:.4f}",
     ]
     return Outcome("duality", headline, {"duality": table}, {"duality": Table(columns, rows)}, _figure(rows, columns))
 
@@ -137,5 +147,13 @@ def _summarise(rows: list[tuple[object, ...]], columns: tuple[str, ...]) -> Tabl
     return Table(("kind", "problems", "largest gap", "largest policy difference", "certified"), summary)
 
 
-def _figure(rows: list[tuple[object, ...]], columns: tuple[str, ...]) -> dict[str, object]:
-    raise NotImplementedError
+def _figure(rows: list[tuple[object, ...]], columns: tuple[str, ...]) -> dict[str, Figure]:
+    figure, axes = new_figure(7.5, 3.2, 2)
+    for axis, name, limit in zip(axes, ("gap", "policy_difference"), (GAP, POLICY), strict=True):
+        for kind in dict.fromkeys(row[1] for row in rows):
+            found = sorted(abs(float(str(r[columns.index(name)]))) for r in rows if r[1] == kind)
+            axis.semilogy(np.arange(1, len(found) + 1) / len(found), np.maximum(found, 1e-17), ".-", label=kind)
+        axis.axhline(limit, color="black", linestyle="--", linewidth=0.8)
+        axis.set(xlabel="share of problems", ylabel=name.replace("_", " "))
+    axes[0].legend(frameon=False, fontsize=8)
+    return {"duality": figure}

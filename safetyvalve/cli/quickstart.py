@@ -1,0 +1,25 @@
+"""``safetyvalve quickstart``: a model aligned by DPO and by RPO, and a report, within ten minutes on a laptop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+__all__ = ["quickstart"]
+
+
+def quickstart(
+    output: Path = typer.Option(Path("runs/quickstart"), help="Folder for the two runs and their report."),
+    steps: int = typer.Option(40, help="Optimizer steps of each run."),
+    beta: float = typer.Option(0.05, help="Strength of the KL regularisation of both."),
+    eta: float = typer.Option(None, help="Weight of RPO's SFT term; 0.2 by default.", show_default=False),
+    seed: int = typer.Option(0, help="Of data order and sampling."),
+    lang: str = typer.Option("en", help="Language of the report: en or ja."),
+) -> None:
+    """Align SmolLM2 by DPO and by RPO on the shipped comparisons, and report whether either overoptimized."""
+    from safetyvalve.cli.report import report
+    from safetyvalve.lab.quickstart.run import run_quickstart
+
+    runs = run_quickstart(output, steps=steps, beta=beta, eta=eta, seed=seed)
+    report([runs.dpo, runs.rpo], output=output / "report.html", lang=lang)

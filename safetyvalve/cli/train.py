@@ -1,0 +1,136 @@
+"""``safetyvalve train``: one run from a file of comparisons to a run folder with its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from safetyvalve.errors import UsageError
+
+__all__ = ["train"]
+
+_DATA, _OBJECTIVE, _OPTIMIZATION, _OBSERVATION = "Data and model", "Objective", "Optimization", "Observation"
+
+
+def _option(default: Any, group: str, help: str, *names: str) -> Any:
+    return typer.Option(default, *names, help=help, rich_help_panel=group, show_default=default is not None)
+
+
+def train(
+    data: Path = _option(..., _DATA, "JSONL of comparisons, plain or gzipped."),
+    model: str = _option("smollm2-135m", _DATA, "Alias, local folder or hub name."),
+    output: Path = _option(None, _DATA, "Run folder to make; runs/OBJECTIVE-N by default."),
+    format: str = _option("auto", _DATA, "Form of the rows: auto, pair, hh-transcript or comparisons."),
+    max_drop: float = _option(0.01, _DATA, "Largest share of rows that may be dropped."),
+    held_out: str = _option("0.1", _DATA, "Share (0.1) or number (200) of examples kept for measuring."),
+    split_seed: int = _option(0, _DATA, "Chooses the held-out conversations."),
+    max_length: int = _option(None, _DATA, "Most tokens of prompt plus response; the model's context by default."),
+    on_long: str = _option("error", _DATA, "What to do with longer ones: error or drop."),
+    chat_template: Path = _option(None, _DATA, "Jinja file that replaces the tokenizer's chat template."),
+    trust_remote_code: bool = _option(False, _DATA, "Run code that comes with the model.", "--trust-remote-code"),
+    allow_pickle: bool = _option(False, _DATA, "Accept pickled weights, which can run code.", "--allow-pickle"),
+    objective: str = _option("rpo", _OBJECTIVE, "rpo, dpo, ipo or sft."),
+    beta: float = _option(0.05, _OBJECTIVE, "Strength of the KL regularisation, above 0."),
+    eta: str = _option(
+        None, _OBJECTIVE, "Weight of RPO's SFT term: a number, or 'paper' (0.005). Default 0.2, see docs/eta.md."
+    ),
+    reduction: str = _option("sum", _OBJECTIVE, "Of the SFT term: sum, sequence_mean or batch_token_mean."),
+    label_smoothing: float = _option(0.0, _OBJECTIVE, "Assumed share of comparisons recorded the wrong way round."),
+    steps: int = _option(40, _OPTIMIZATION, "Optimizer steps."),
+    prompts_per_step: int = _option(8, _OPTIMIZATION, "Prompts of a step."),
+    learning_rate: float = _option(2e-5, _OPTIMIZATION, "Of AdamW."),
+    warmup_share: float = _option(0.1, _OPTIMIZATION, "Share of the steps in which the rate rises."),
+    schedule: str = _option("constant", _OPTIMIZATION, "After the warm-up: constant, linear or cosine."),
+    max_grad_norm: float = _option(1.0, _OPTIMIZATION, "Gradients are clipped to this norm; 0 does not clip."),
+    weight_decay: float = _option(0.0, _OPTIMIZATION, "Of AdamW."),
+    precision: str = _option("bf16", _OPTIMIZATION, "bf16 (fp32 weights, bf16 arithmetic) or fp32."),
+    engine: str = _option("auto", _OPTIMIZATION, "Forward: auto, tree (each prompt once) or padded (plain)."),
+    token_budget: int = _option(
+        2048, _OPTIMIZATION, "Tokens of a micro-batch; bounds the memory, changes nothing else."
+    ),
+    seed: int = _option(0, _OPTIMIZATION, "Of data order and sampling."),
+    eval_every: int = _option(10, _OBSERVATION, "Steps between evaluations."),
+    held_out_examples: int = _option(64, _OBSERVATION, "Held-out examples that are measured."),
+    sample_prompts: int = _option(32, _OBSERVATION, "Held-out prompts that are sampled; 0 for none."),
+    samples_per_prompt: int = _option(2, _OBSERVATION, "Answers sampled to each."),
+    max_new_tokens: int = _option(64, _OBSERVATION, "Length limit of a sampled answer."),
+    scorer: str = _option(
+        None, _OBSERVATION, "Independent score of samples: module:function(prompts, answers), or quickstart-rubric."
+    ),
+    lang: str = _option("en", _OBSERVATION, "Language of the report: en or ja."),
+) -> None:
+    """Align a model by RPO, DPO, IPO or SFT, and report whether it overoptimized."""
+    from safetyvalve.cli.scorers import load_scorer
+    from safetyvalve.training import (
+        DataSource,
+        ModelSource,
+        Objective,
+        Observation,
+        Optimization,
+        Progress,
+        RunSettings,
+        run_training,
+    )
+
+    folder = output or _next_folder(objective)
+    settings = RunSettings(
+        name=folder.name,
+        source=DataSource(data, format, max_drop, _held_out(held_out), split_seed, max_length, on_long),
+        model=ModelSource(model, chat_template, trust_remote_code, allow_pickle),
+        objective=Objective(objective, beta, _eta(eta, objective), reduction, label_smoothing),  # type: ignore[arg-type]
+        optimization=Optimization(
+            steps=steps,
+            prompts_per_step=prompts_per_step,
+            learning_rate=learning_rate,
+            warmup_share=warmup_share,
+            schedule=schedule,  # type: ignore[arg-type]
+            max_grad_norm=max_grad_norm,
+            weight_decay=weight_decay,
+            precision=precision,
+            engine=engine,
+            token_budget=token_budget,
+            seed=seed,
+        ),
+        observation=Observation(eval_every, held_out_examples, sample_prompts, samples_per_prompt, max_new_tokens),
+        scorer=scorer,
+    )
+    run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name))
+    from safetyvalve.cli.report import report
+
+    report([folder], output=None, lang=lang)
+
+
+def _held_out(text: str) -> float | int:
+    """``200`` is a number of examples, ``0.1`` a share."""
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        raise UsageError(f"--held-out is '{text}'; accepted: a share such as 0.1, or a number such as 200.") from None
+
+
+def _eta(text: str | None, objective: str) -> float:
+    from safetyvalve.objectives import PAPER_ETA
+    from safetyvalve.training import DEFAULT_ETA
+
+    if text is None:
+        return DEFAULT_ETA
+    if objective != "rpo":
+        raise UsageError(
+            f"--eta {text} has no meaning for the objective '{objective}'; it belongs to rpo. Leave it out."
+        )
+    if text == "paper":
+        return PAPER_ETA
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--eta is '{text}'; accepted: a number of at least 0, or 'paper' (0.005).") from None
+
+
+def _next_folder(objective: str) -> Path:
+    """``runs/rpo-1``, ``runs/rpo-2``, ...: the first that does not exist."""
+    number = 1
+    while (folder := Path("runs") / f"{objective}-{number}").exists():
+        number += 1
+    return folder

@@ -1,0 +1,107 @@
+"""What the independent scores of a report's runs show, as numbers; the words are put elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from safetyvalve.diagnostics import Comparison, RunVerdict, compare_final, judge_run
+from safetyvalve.report.record import RunRecord, number
+from safetyvalve.stats import Interval, mean_interval
+
+__all__ = ["Evidence", "FinalComparison", "Pair", "compare_runs", "evidence_of", "final_interval"]
+
+Status = Literal["unscored", "undetermined", "overoptimized", "worse", "improved", "no_change"]
+
+_PROXY = "samples/implicit_reward_gain"
+
+
+class Evidence(NamedTuple):
+    """What one run's scores show.
+
+    ``status`` is ``unscored`` (no independent score at all), ``undetermined`` (too few evaluations or prompts with
+    one), or the kind of the verdict.
+    """
+
+    run: str
+    status: Status
+    steps: tuple[int, ...] = ()
+    """Evaluations whose answers have scores and whose learned reward is known."""
+    means: tuple[float, ...] = ()
+    """[evaluation] mean score over the prompts that all of them have."""
+    final: dict[str, float] = {}
+    """Score by prompt at the last of them, mean over the prompt's answers."""
+    n_prompts: int = 0
+    """Prompts behind ``means`` and the verdict."""
+    verdict: RunVerdict | None = None
+
+
+class Pair(NamedTuple):
+    """The best run against another one."""
+
+    other: str
+    other_mean: float
+    result: Comparison
+    """First is the best run."""
+
+
+class FinalComparison(NamedTuple):
+    """Final scores compared, on the prompts that all compared runs share."""
+
+    best: str
+    best_mean: float
+    pairs: tuple[Pair, ...]
+    n_prompts: int
+    confidence: float
+    """Of each interval."""
+
+
+def evidence_of(record: RunRecord) -> Evidence:
+    """Judge a run by its independent scores."""
+    scores = {step: record.by_prompt(step, "score") for step in sorted(record.samples)}
+    scores = {step: by_prompt for step, by_prompt in scores.items() if by_prompt}
+    if not scores:
+        return Evidence(record.name, "unscored")
+    proxies = {int(e["step"]): number(e.get(_PROXY)) for e in record.evaluations}
+    known = [(step, proxy) for step in scores if (proxy := proxies.get(step)) is not None]
+    if not known:
+        return Evidence(record.name, "undetermined")
+    steps = tuple(step for step, _ in known)
+    prompts = sorted(set.intersection(*(set(scores[step]) for step in steps)))
+    table = [[scores[step][prompt] for prompt in prompts] for step in steps]
+    means = tuple(sum(row) / len(row) for row in table) if prompts else ()
+    base = Evidence(record.name, "undetermined", steps, means, scores[steps[-1]], len(prompts))
+    if len(steps) < 2 or len(prompts) < 2:
+        return base
+    verdict = judge_run(table, [proxy for _, proxy in known], steps)
+    return base._replace(status=verdict.kind, verdict=verdict)
+
+
+def compare_runs(evidence: Sequence[Evidence]) -> FinalComparison | None:
+    """Compare the run that ends highest with each other run, by paired intervals on the prompts they all share.
+
+    The best run is picked by looking at the same scores, so each interval allows for all n (n - 1) / 2 pairs of runs,
+    not only for the n - 1 that are shown.
+
+    Returns:
+        None where fewer than two runs have scores, or they share fewer than two prompts.
+    """
+    scored = [e for e in evidence if e.final]
+    shared = sorted(set.intersection(*(set(e.final) for e in scored))) if scored else []
+    if len(scored) < 2 or len(shared) < 2:
+        return None
+    rows = {e.run: [e.final[prompt] for prompt in shared] for e in scored}
+    means = {run: sum(row) / len(row) for run, row in rows.items()}
+    best = max(means, key=lambda run: means[run])
+    confidence = 1 - 0.05 / (len(rows) * (len(rows) - 1) / 2)
+    others = sorted((run for run in rows if run != best), key=lambda run: means[run])
+    pairs = tuple(
+        Pair(run, means[run], compare_final(rows[best], rows[run], confidence=confidence)) for run in others
+    )
+    return FinalComparison(best, means[best], pairs, len(shared), confidence)
+
+
+def final_interval(record: RunRecord, step: int, field: str) -> Interval | None:
+    """Mean over prompts of a field of the answers at a step, with its 95% interval; None where nothing is there."""
+    values = list(record.by_prompt(step, field).values())
+    return mean_interval(values) if values else None

@@ -1,0 +1,53 @@
+"""What a reader must know before believing the rest: what is missing, cut short, or not like with like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from safetyvalve.report.evidence import Evidence
+from safetyvalve.report.record import RunRecord
+from safetyvalve.report.text import Text
+
+__all__ = ["notices"]
+
+_COMPARED = (
+    "model",
+    "data",
+    "held_out",
+    "split_seed",
+    "seed",
+    "steps",
+    "prompts_per_step",
+    "learning_rate",
+    "schedule",
+    "sample_prompts",
+    "samples_per_prompt",
+    "max_new_tokens",
+    "scorer",
+)
+"""Settings that a comparison of objectives holds equal."""
+
+
+def notices(records: Sequence[RunRecord], evidence: Sequence[Evidence], text: Text) -> list[str]:
+    """One sentence or two for each thing, run by run, then across runs."""
+    found = [line for r, e in zip(records, evidence, strict=True) for line in _of_run(r, e, text)]
+    differing = [key for key in _COMPARED if len({str(r.config.get(key)) for r in records}) > 1]
+    if differing:
+        found.append(text("notice.differ", keys=text.join(differing)))
+    return found
+
+
+def _of_run(record: RunRecord, evidence: Evidence, text: Text) -> Iterator[str]:
+    if record.missing:
+        yield text("notice.missing", run=record.name, files=text.join(record.missing))
+    if record.cut:
+        yield text("notice.cut", run=record.name, files=text.join(record.cut))
+    if not record.evaluations:
+        yield text("notice.no_evaluation", run=record.name)
+    elif record.planned_steps is not None and record.last_step < record.planned_steps:
+        yield text("notice.interrupted", run=record.name, step=record.last_step, planned=record.planned_steps)
+    if evidence.steps and evidence.steps[-1] != record.last_step:
+        yield text("notice.answers_behind", run=record.name, step=record.last_step, scored=evidence.steps[-1])
+    unscored = sum(a.score is None for rows in record.samples.values() for a in rows)
+    if evidence.status != "unscored" and unscored:
+        yield text("notice.unscored_answers", run=record.name, count=unscored)

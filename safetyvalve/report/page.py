@@ -1,0 +1,164 @@
+"""Runs to one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from safetyvalve import __version__
+from safetyvalve.errors import RunError
+from safetyvalve.report.figures import figures
+from safetyvalve.report.finding import Finding, finding
+from safetyvalve.report.markup import cut_to, visible
+from safetyvalve.report.notices import notices
+from safetyvalve.report.record import RunRecord, number, read_run
+from safetyvalve.report.sampled import exhibits
+from safetyvalve.report.tables import comparison_rows, environment_rows, final_rows, numbers_rows, settings_rows
+from safetyvalve.report.text import Text, signed, tidy
+
+__all__ = ["build_report", "write_report"]
+
+_COUNTS = ("rows", "kept", "duplicates", "comparisons", "prompts_opening")
+_METHODS = ("independent", "learned", "verdict", "compare", "clustered", "absence", "seed", "symptom", "kl")
+
+
+def build_report(records: Sequence[RunRecord], lang: str = "en") -> str:
+    """The page of one or more runs.
+
+    Args:
+        records: runs of distinct names, at least one, as :func:`safetyvalve.report.read_run` gives them.
+        lang: ``en`` or ``ja``.
+
+    Returns:
+        HTML without scripts and without references to anything outside it; equal for equal records.
+
+    Raises:
+        RunError: no runs, or two of one name.
+        UsageError: another language.
+    """
+    text = Text(lang)
+    found = finding(records, lang)
+    environment = Environment(
+        loader=DictLoader({name: _resource(name) for name in ("page.html", "answers.html", "settings.html")}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"visible": visible, "cut_to": cut_to, "tidy": tidy, "svg": Markup}
+    environment.globals |= {"t": text, "signed": signed}
+    return environment.get_template("page.html").render(_context(records, found, text))
+
+
+def write_report(paths: Sequence[str | Path], output: str | Path, lang: str = "en") -> Path:
+    """Read runs and write their page; an earlier page stays whole until the new one is.
+
+    Args:
+        paths: run folders.
+        output: the file to write; its folder is made if need be.
+        lang: ``en`` or ``ja``.
+
+    Raises:
+        RunError: a run that cannot be read, two of one name, or a page that cannot be written.
+        UsageError: another language.
+    """
+    page = build_report([read_run(path) for path in paths], lang)
+    target = Path(output)
+    if target.is_dir():
+        raise RunError(f"output '{target}' is a folder; a file such as report.html is accepted. Name one in it.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(target, page)
+    except OSError as error:
+        raise RunError(f"output '{target}' cannot be written ({error.strerror}). Name another with --output.") from None
+    return target
+
+
+def _replace(target: Path, page: str) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(page)
+        beside.chmod(0o644)
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _context(records: Sequence[RunRecord], found: Finding, text: Text) -> dict[str, Any]:
+    shown = exhibits(records)
+    names = [r.name for r in records]
+    scorers = dict.fromkeys(
+        str(r.config.get("scorer")) for r, e in zip(records, found.evidence, strict=True) if e.status != "unscored"
+    )
+    quantised = any("smollm2-135m" in str(r.config.get("model", "")).lower() for r in records)
+    return {
+        "lang": text.lang,
+        "version": __version__,
+        "css": Markup(_resource("page.css")),
+        "names": names,
+        "runs": text.join(names),
+        "finding": found,
+        "scorers": text.join(list(scorers)),
+        "notices": notices(records, found.evidence, text),
+        "figures": figures(records, text),
+        "values": final_rows(records, found.evidence, text),
+        "comparison": found.comparison,
+        "compared": comparison_rows(found.comparison, text) if found.comparison else [],
+        "exhibits": shown,
+        "prompt_total": len({a.prompt_id for r in records for rows in r.samples.values() for a in rows}),
+        "settings": settings_rows(records),
+        "meaning": numbers_rows(records, text),
+        "peers": {r.name: _list(r.settings, "peers") for r in records},
+        "engines": {r.name: r.settings["engine"] for r in records if _has_engine(r)},
+        "data": _data(records, text),
+        "environment": environment_rows(records),
+        "methods": [*_METHODS, *(["quantised"] if quantised else []), "filter"],
+    }
+
+
+def _resource(name: str) -> str:
+    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _list(mapping: Mapping[str, Any] | None, key: str) -> list[dict[str, Any]]:
+    value = (mapping or {}).get(key)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _has_engine(record: RunRecord) -> bool:
+    engine = (record.settings or {}).get("engine")
+    return isinstance(engine, dict) and {"engine", "reason"} <= engine.keys()
+
+
+def _data(records: Sequence[RunRecord], text: Text) -> list[dict[str, Any]]:
+    """One entry a distinct data report; ``run`` is empty where all runs have the same."""
+    reports = [r.data_report for r in records]
+    if len(records) > 1 and reports[0] is not None and all(report == reports[0] for report in reports):
+        return [_data_of("", reports[0], text)]
+    return [_data_of(r.name, r.data_report, text) for r in records]
+
+
+def _data_of(run: str, report: Mapping[str, Any] | None, text: Text) -> dict[str, Any]:
+    if report is None:
+        return {"run": run, "rows": None, "dropped": []}
+    reasons: dict[str, list[str]] = {}
+    dropped = _list(report, "dropped")
+    for row in dropped:
+        reasons.setdefault(str(row.get("reason")), []).append(str(row.get("row")))
+    rows = [(text(f"data.{key}"), str(report[key])) for key in ("file", "sha256", "form") if key in report]
+    rows += [(text(f"data.{key}"), f"{report[key]}") for key in _COUNTS if key in report]
+    rows.append((text("data.dropped"), str(len(dropped))))
+    share = number(report.get("longer_won"))
+    rows += [] if share is None else [(text("data.longer_won"), f"{share:.1%}")]
+    ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    return {"run": run, "rows": rows, "dropped": [(why, len(at), text.join(at[:8])) for why, at in ordered]}

@@ -1,0 +1,193 @@
+"""Lines to inline SVG: one panel a call, text kept as text, the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+import warnings
+from collections.abc import Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+__all__ = ["Line", "draw", "style_of"]
+
+# The colours of Okabe and Ito, which stay apart for colour-blind readers, darkened until they read as text on white.
+_COLOURS = ("#0072b2", "#c04a00", "#00795a", "#97407a", "#333333", "#7d6300", "#2f7fb0")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_INK, _FAINT = "#3a3a3a", "#d9d9d6"
+
+_WIDTH, _HEIGHT = 420.0, 290.0
+"""Of a panel, in points; the page scales it."""
+_LEFT, _BOTTOM, _TOP = 52.0, 40.0, 14.0
+_FONT, _LABEL_LIMIT = 11.0, 16
+_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "safetyvalve", "font.size": _FONT, "path.simplify": False}
+
+
+class Line(NamedTuple):
+    """One curve with its label at its end.
+
+    ``low`` and ``high`` are bounds of the interval at each point, or empty; ``steps`` label points, or is empty.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: str
+    marker: str = "o"
+    dashed: bool = False
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    steps: Sequence[int] = ()
+
+
+def style_of(index: int) -> tuple[str, str]:
+    """Colour and marker of the run at a place in the report."""
+    return _COLOURS[index % len(_COLOURS)], _MARKERS[(index + index // len(_COLOURS)) % len(_MARKERS)]
+
+
+def draw(
+    lines: Sequence[Line],
+    *,
+    key: str,
+    x_label: str,
+    description: str,
+    y_range: tuple[float, float] | None = None,
+    zero: bool = False,
+    whole_x: bool = True,
+) -> str:
+    """Draw a panel.
+
+    Args:
+        lines: curves with at least one point each, in data units.
+        key: prefix of the ids in the SVG; distinct within a page.
+        x_label: under the axis.
+        description: what a screen reader says.
+        y_range: fixed limits, so that panels can be compared; None for the data's own.
+        zero: whether to draw the line of no change.
+        whole_x: whether x counts something.
+
+    Returns:
+        An ``<svg>`` element without width and height, which refers to nothing outside itself.
+    """
+    with warnings.catch_warnings(), matplotlib.rc_context(_SETTINGS):
+        # Measuring Japanese with the Latin font that comes with matplotlib; the browser draws with its own.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72))
+        right = 14 + max(_text_width(_short(line.label)) for line in lines)
+        axes = figure.add_axes(
+            (_LEFT / _WIDTH, _BOTTOM / _HEIGHT, (_WIDTH - _LEFT - right) / _WIDTH, (_HEIGHT - _BOTTOM - _TOP) / _HEIGHT)
+        )
+        _frame(axes, x_label, zero, whole_x)
+        for place, line in enumerate(lines):
+            _curve(axes, line, below=place % 2 == 1)
+        if y_range is not None:
+            axes.set_ylim(*y_range)
+        axes.margins(x=0.03)
+        _end_labels(axes, lines)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _inline(buffer.getvalue(), key, description)
+
+
+def _frame(axes: Any, x_label: str, zero: bool, whole_x: bool) -> None:
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color("#8a8a86")
+    axes.tick_params(length=0, colors=_INK, pad=5)
+    axes.grid(axis="y", color=_FAINT, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole_x))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.ticklabel_format(useOffset=False, style="plain")
+    axes.set_xlabel(x_label, color=_INK, labelpad=6, parse_math=False)
+    if zero:
+        axes.axhline(0, color="#8a8a86", linewidth=0.9)
+
+
+def _curve(axes: Any, line: Line, *, below: bool) -> None:
+    pattern = (0, (4, 2.5)) if line.dashed else "solid"
+    axes.plot(
+        line.x, line.y, color=line.colour, linestyle=pattern, linewidth=1.8, marker=line.marker, markersize=4.2, zorder=3
+    )
+    if line.low:
+        axes.vlines(line.x, line.low, line.high, color=line.colour, linewidth=1.1, alpha=0.55, zorder=2)
+    for i in _spread_indices(len(line.steps), 5):
+        axes.annotate(
+            str(line.steps[i]),
+            (line.x[i], line.y[i]),
+            xytext=(4, -11 if below else 5),
+            textcoords="offset points",
+            color=line.colour,
+            fontsize=8.5,
+        )
+
+
+def _spread_indices(count: int, limit: int) -> list[int]:
+    """Places of at most ``limit`` of ``count`` things, evenly spread, first and last among them."""
+    if count <= limit:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / (limit - 1)) for i in range(limit)})
+
+
+def _end_labels(axes: Any, lines: Sequence[Line]) -> None:
+    """Each label in the right margin at the height of its curve's end, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    points = (_HEIGHT - _BOTTOM - _TOP) / ((high - low) or 1.0)
+    wanted = [(line.y[-1] - low) * points for line in lines]
+    placed = _apart(wanted, gap=_FONT * 1.25, top=_HEIGHT - _BOTTOM - _TOP)
+    reach = axes.get_xlim()[1]
+    for line, height in zip(lines, placed, strict=True):
+        at = (reach, low + height / points)
+        axes.plot(
+            [line.x[-1], reach], [line.y[-1], at[1]], color=line.colour, linewidth=0.6, alpha=0.6, clip_on=False, zorder=1
+        )
+        axes.annotate(
+            _short(line.label),
+            at,
+            xytext=(5, 0),
+            textcoords="offset points",
+            color=line.colour,
+            va="center",
+            annotation_clip=False,
+            parse_math=False,
+        )
+    axes.set_xlim(right=reach)
+    axes.set_ylim(low, high)
+
+
+def _apart(wanted: Sequence[float], *, gap: float, top: float) -> list[float]:
+    """Heights near the wanted ones, in the same order, at least ``gap`` apart and below ``top``, in points."""
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    placed = list(wanted)
+    for before, i in zip([None, *order], order, strict=False):
+        if before is not None:
+            placed[i] = max(placed[i], placed[before] + gap)
+    limit = top
+    for i in reversed(order):
+        placed[i] = min(placed[i], limit)
+        limit = placed[i] - gap
+    return placed
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LABEL_LIMIT else label[: _LABEL_LIMIT - 1] + "…"
+
+
+def _text_width(label: str) -> float:
+    """Points that a label takes, on the wide side: a Chinese or Japanese character is as wide as high."""
+    return sum(_FONT if unicodedata.east_asian_width(c) in "WF" else 0.62 * _FONT for c in label)
+
+
+def _inline(svg: str, key: str, description: str) -> str:
+    """Only the element, with ids of its own, scaled by the page, and named for screen readers."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(\sid="|url\(#|href="#)', lambda found: found[1] + key + "-", svg)
+    head, rest = svg.split(">", 1)
+    head = re.sub(r'\s(?:width|height|xmlns(?::xlink)?|version)="[^"]*"', "", head)
+    return f'{head} class="plot" role="img" aria-label="{escape(description)}">{rest.strip()}'

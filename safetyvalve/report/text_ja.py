@@ -1,0 +1,331 @@
+"""Messages of the Japanese page."""
+
+from __future__ import annotations
+
+__all__ = ["MESSAGES"]
+
+MESSAGES: dict[str, str] = {
+    # joining
+    "list.comma": "、",
+    "list.last": "{items}、{last}",
+    "clause.joint": "、",
+    "interval.span": "{low}〜{high}",
+    "interval.none": "プロンプトが1件のため区間なし",
+    "when.start": "学習前",
+    "when.step": "ステップ{step}",
+    # the finding, first sentence
+    "finding.verdicts": "独立スコアによる判定は、{clauses}です。",
+    "clause.overoptimized": (
+        "{run}が「過剰最適化」（学習報酬は上がり続けたのに、独立スコアは{before_when}の{before}から{after_when}の{after}へ低下）"
+    ),
+    "clause.worse": (
+        "{run}が「悪化」（独立スコアが{before_when}の{before}から{after_when}の{after}へ低下し、学習報酬も上がらず）"
+    ),
+    "clause.improved": (
+        "{run}が「改善」（{start_when}の{start}から{after_when}の{after}へ上昇し、途中からの低下は見られず）"
+    ),
+    "clause.no_change": (
+        "{run}が「変化なし」（{start_when}は{start}、{after_when}は{after}で、偶然の範囲を超える差は見られず）"
+    ),
+    "clause.undetermined": "{run}が「判定できず」（スコアのある評価またはプロンプトが少なすぎるため）",
+    "clause.unscored": "{run}が「判定できず」（独立スコアがないため、人が回答を評価する必要あり）",
+    "group.overoptimized": "「過剰最適化」が{runs}",
+    "group.worse": "「悪化」が{runs}",
+    "group.improved": "「改善」が{runs}",
+    "group.no_change": "「変化なし」が{runs}",
+    "group.undetermined": "「測定不足」が{runs}",
+    "group.unscored": "「独立スコアがなく、人の評価が必要」が{runs}",
+    "finding.unscored": (
+        "{runs}が過剰最適化したかどうかは判断できません（学習報酬だけではわからず、独立スコアもないため、人が回答を評価する"
+        "必要があります）。"
+    ),
+    # the finding, second sentence
+    "final.one.higher": (
+        "{run}の最終スコアは{score}（ステップ{step}）で、{start_when}より{difference}高くなりました（95%区間 {interval}）。"
+    ),
+    "final.one.lower": (
+        "{run}の最終スコアは{score}（ステップ{step}）で、{start_when}より{difference}低くなりました（95%区間 {interval}）。"
+    ),
+    "final.one.same": (
+        "{run}の最終スコアは{score}（ステップ{step}）で、{start_when}との差は確認できません"
+        "（差 {difference}、95%区間 {interval}）。"
+    ),
+    "final.two.higher": (
+        "最終スコアは{best}が{other}より{difference}高くなりました（{score}対{other_score}、95%区間 {interval}）。"
+    ),
+    "final.two.same": (
+        "最終スコアでは{best}と{other}の差は確認できません（{score}対{other_score}、差 {difference}、95%区間 {interval}）。"
+    ),
+    "final.several.above": "最終スコアが最も高いのは{best}（{score}）で、{above}を上回りました。",
+    "final.several.both": (
+        "最終スコアが最も高いのは{best}（{score}）で、{above}を上回りましたが、{level}との差は確認できません。"
+    ),
+    "final.several.level": "最終スコアの平均が最も高いのは{best}（{score}）ですが、{level}との差は確認できません。",
+    "final.versus.above": "{other}（差 {difference}、95%区間 {interval}）",
+    "final.versus.level": "{other}（差 {difference}、95%区間 {interval}）",
+    "final.scorers": "採点方法が異なるため（{scorers}）、最終スコアは比較できません。",
+    "final.prompts": "共通して採点されたプロンプトが2件に満たないため、最終スコアは比較できません。",
+    "final.nothing": "採点された回答が少なすぎるため、学習によって回答がどう変わったかは言えません。",
+    "finding.symptom": (
+        "証拠ではなく兆候として、評価用ペアで選ばれた応答の平均対数確率は{changes}変化しました（健全な学習でも下がること"
+        "があり、RPOのSFT項には定義上これを支える働きがあります）。"
+    ),
+    "symptom.run": "{run}で{change} nat",
+    "finding.no_symptom": "評価用ペアも測定されていないため、兆候として報告できるものもありません。",
+    # frame
+    "page.title": "過剰最適化レポート：{runs}",
+    "page.eyebrow": "safetyvalve レポート",
+    "page.heading": "学習は報酬を過剰に最適化したか",
+    "page.runs.one": "対象の学習：{runs}",
+    "page.runs.many": "対象の学習（{count}件）：{runs}",
+    "page.foot": "safetyvalve {version} が学習フォルダーの記録だけから作成しました。このページは外部から何も読み込みません。",
+    "nav.label": "目次",
+    "section.finding": "結論",
+    "section.figures": "学習の経過",
+    "section.values": "最終値",
+    "section.answers": "回答の比較",
+    "section.settings": "設定・データ・環境",
+    "section.methods": "方法と限界",
+    "words.title": "結論で使う言葉",
+    "words.independent": "独立スコア",
+    "words.independent.text": (
+        "学習に使わない固定のプロンプトへの回答の良さを、学習が一切見ない尺度で測ったものです。高いほど良い回答です。"
+        "ここでの尺度：{scorers}"
+    ),
+    "words.independent.none": (
+        "人の評価や採点基準など、学習が一切見ない尺度で測った回答の良さです。今回の学習にはありません。"
+    ),
+    "words.learned": "学習報酬",
+    "words.learned.text": (
+        "学習が直接押し上げる量です。学習前のモデルに比べて、その回答をどれだけ出しやすくなったかを表します。"
+    ),
+    "words.over": "過剰最適化",
+    "words.over.text": "学習報酬は上がり続けるのに独立スコアが下がること。つまり、自分の尺度の上でだけ良くなることです。",
+    "words.interval": "95%区間",
+    "words.interval.text": "データと矛盾しない値の範囲（信頼区間）です。ゼロを含まないとき、差が確認できたと書きます。",
+    # notices
+    "notice.title": "お読みになる前に",
+    "notice.missing": "{run}：{files} が見つかりません。該当する内容は推測せず、省いています。",
+    "notice.cut": "{run}：{files} の最後の行は書きかけのため（学習の中断によるものです）、除いています。",
+    "notice.interrupted": (
+        "{run}：最後の評価は予定{planned}ステップ中のステップ{step}です。ここでの「最終」はステップ{step}を指します。"
+    ),
+    "notice.no_evaluation": "{run}：評価の記録がないため、曲線も最終値もありません。",
+    "notice.answers_behind": (
+        "{run}：最後の評価（ステップ{step}）の回答がありません。スコアはステップ{scored}のものです。"
+    ),
+    "notice.differ": "目的関数のほかにも違いがあります：{keys}。スコアの差はこれらによる可能性もあります。",
+    "notice.unscored_answers": "{run}：独立スコアのない回答が{count}件あり、スコアの計算から除いています。",
+    # figures
+    "axis.step": "ステップ数",
+    "axis.kl": "参照モデルからのKL（nat／応答）",
+    "side.chosen": "選択",
+    "side.rejected": "非選択",
+    "plot.description": "{title}。最初と最後の値：{ends}。",
+    "plot.ends": "{label}は{first}と{last}",
+    "figure.number": "図{number}",
+    "figure.absent": "記録なし：{runs}",
+    "figure.nothing": "どの学習にも記録がありません。",
+    "figure.nothing.score": "独立スコアがないため、ここに示せるものはありません。人による評価が必要です。",
+    "figure.displacement.title": "選ばれた応答と選ばれなかった応答の出やすさの変化",
+    "figure.displacement.caption": (
+        "読み方：実線は人が選んだ応答、破線は選ばなかった応答で、学習に使っていないペアで測っています。0が学習前のモデル"
+        "です。両方が下がる現象（ディスプレイスメント）は兆候の一つで、健全な学習でも起こります。"
+    ),
+    "figure.against_kl.title": "出発点から離れるにつれた、実際の良さと学習報酬",
+    "figure.against_kl.caption": (
+        "読み方：右へ行くほど学習前のモデルから離れています。小さな数字はステップ、縦線はプロンプトにわたる95%区間です。"
+        "学習報酬（後の図）が上がり続けるのに独立スコア（先の図）が下がり始めるのが過剰最適化です。"
+    ),
+    "figure.losses.title": "損失の2つの項と、それぞれが引く強さ",
+    "figure.losses.caption": (
+        "読み方：すべて評価用ペアでの値です。DPOとRPOの選好損失は0.69（当てずっぽう）から始まり、SFT項のない目的関数では"
+        "SFT項は0です。勾配ノルムから、どちらの項がモデルを動かしているかがわかります。"
+    ),
+    "figure.ranking.title": "選ばれた応答を見分ける力",
+    "figure.ranking.caption": (
+        "読み方：マージンは学習報酬が選ばれた応答をどれだけ好むか、正解率はそうなった評価用ペアの割合です（0.5は"
+        "当てずっぽう）。どちらも、回答が良いことまでは示しません。"
+    ),
+    "figure.answers.title": "回答の姿",
+    "figure.answers.caption": (
+        "読み方：長さの急な変化、繰り返しの増加、自然に終わらない回答の増加は、劣化の早い兆候です。縦線はプロンプトに"
+        "わたる95%区間です。"
+    ),
+    "panel.displacement": "{run}：対数確率の変化（nat／応答）",
+    "panel.displacement_per_token": "{run}：対数確率の変化（nat／トークン）",
+    "panel.score": "独立スコア",
+    "panel.reward": "回答の学習報酬（開始時からの増加）",
+    "panel.preference_loss": "選好損失",
+    "panel.sft_term": "SFT項（損失に入る値）",
+    "panel.preference_grad_norm": "選好損失の勾配ノルム",
+    "panel.sft_grad_norm": "SFT項の勾配ノルム",
+    "panel.margin": "学習報酬のマージン（nat）",
+    "panel.accuracy": "評価用ペアでの正解率",
+    "panel.length": "回答の長さ（トークン）",
+    "panel.repetition": "繰り返し（重複する3語組の割合）",
+    "panel.eos_rate": "自然に終わった回答の割合",
+    "panel.kl": "参照モデルからのKL（nat／応答）",
+    # tables
+    "table.scroll": "表（横にスクロールできます）",
+    "table.values.caption": "最後の評価での値。回答から求められるものには、プロンプトにわたる95%区間を付けています",
+    "table.value": "項目",
+    "row.verdict": "判定",
+    "row.last_step": "最後の評価（ステップ）",
+    "row.score": "独立スコア",
+    "row.gain": "最初の評価からのスコアの変化",
+    "row.fall": "最も大きく下回った評価からのスコアの変化",
+    "row.best_step": "平均スコアが最も高いステップ",
+    "row.reward": "学習報酬（開始時からの増加）",
+    "row.chosen_displacement": "選ばれた応答：対数確率の変化（nat／応答）",
+    "row.chosen_displacement_per_token": "選ばれた応答：対数確率の変化（nat／トークン）",
+    "row.rejected_displacement": "選ばれなかった応答：対数確率の変化（nat／応答）",
+    "row.rejected_displacement_per_token": "選ばれなかった応答：対数確率の変化（nat／トークン）",
+    "row.margin": "学習報酬のマージン（nat）",
+    "row.accuracy": "評価用ペアでの正解率",
+    "row.preference_loss": "選好損失",
+    "row.sft_term": "SFT項",
+    "row.preference_grad_norm": "選好損失の勾配ノルム",
+    "row.sft_grad_norm": "SFT項の勾配ノルム",
+    "row.seconds": "最後の評価までの時間（秒）",
+    "row.memory": "最大常駐メモリー（GiB）",
+    "row.speed": "学習速度（トークン／秒の中央値）",
+    "row.parity_margin": "均衡マージン（nat）",
+    "row.effective_token_weight": "トークンあたりの実効重み",
+    "row.mean_chosen_length": "選ばれた応答の平均長（トークン）",
+    "status.overoptimized": "過剰最適化",
+    "status.worse": "悪化",
+    "status.improved": "改善",
+    "status.no_change": "変化は見られない",
+    "status.undetermined": "測定不足",
+    "status.unscored": "独立スコアなし",
+    "cell.none": "記録なし",
+    "cell.no_parity": "この設定ではなし",
+    "cell.of": "{step}／{planned}",
+    "cell.interval": "{estimate}（{span}）",
+    "cell.fall": "{change}（ステップ{step}から）",
+    "compared.caption": "共通する{count}件のプロンプトでの最終スコアの比較",
+    "compared.note": "各区間の水準は{confidence}%です。すべての組を合わせて95%になるようにしています。",
+    "compared.pair": "{best}と{other}",
+    "compared.head.pair": "比較",
+    "compared.head.first": "前者",
+    "compared.head.second": "後者",
+    "compared.head.difference": "差（プロンプトごとの対応あり）",
+    "compared.head.seen": "結果",
+    "compared.higher": "{best}が高い",
+    "compared.same": "差は確認できない",
+    # answers
+    "answers.rule.scored": (
+        "{total}件のプロンプトのうち{shown}件を、手で選ばず規則で選んで示します。独立スコアが最初の評価から最後の評価までに"
+        "どれだけ変わったか（各学習の平均）の順に並べ、最も上がったものから最も下がったものまで等間隔に取っています。"
+        "1つのプロンプトに複数の回答があるときは、最初のものを示します。"
+    ),
+    "answers.rule.unscored": (
+        "{total}件のプロンプトのうち{shown}件を、手で選ばず規則で選んで示します。回答の内容と無関係な識別子（ハッシュ）の順に"
+        "並べ、等間隔に取っています。1つのプロンプトに複数の回答があるときは、最初のものを示します。"
+    ),
+    "answers.verbatim": (
+        "回答はモデルの出力のままで、誤りや不適切な内容を含むことがあります。見えない制御文字はコードで示しています。"
+    ),
+    "answers.none": "回答の記録が見つかりません。",
+    "answers.prompt": "プロンプト {number}／{count}",
+    "answers.change": "スコアの変化 {change}",
+    "answers.before": "学習前",
+    "answers.before_run": "学習前（{run}）",
+    "answers.at": "{run}（ステップ{step}）",
+    "answers.score": "スコア {score}",
+    "answers.mean": "{count}回答の平均 {score}",
+    "answers.no_score": "スコアなし",
+    "answers.unfinished": "長さの上限で打ち切り",
+    "answers.absent": "このプロンプトへの回答は記録されていません。",
+    "answers.empty": "（空の回答）",
+    "answers.cut": "このページでは省略しています。残り{count}文字は学習フォルダーにあります。",
+    "role.system": "システム",
+    "role.user": "ユーザー",
+    "role.assistant": "アシスタント",
+    # settings
+    "settings.caption": "記録された設定",
+    "settings.differ": "学習によって異なる行には≠を付けています。",
+    "settings.name": "設定",
+    "meaning.title": "設定が実際に意味すること",
+    "meaning.caption": "SFT項の働く強さ",
+    "meaning.note": (
+        "均衡マージン：選ばれた応答に対して、選好損失とSFT項の引く力が等しくなる学習報酬のマージンです。これを下回る間は"
+        "選好損失が優勢です。トークンあたりの実効重み：平均的な長さの選ばれた応答の1トークンが、SFT項を通して損失に占める"
+        "重みです。"
+    ),
+    "peers.caption": "{run}：ほかの学習ツールで最も近い設定",
+    "peers.trainer": "ツール",
+    "peers.setting": "設定",
+    "peers.differs": "残る違い",
+    "engine.line": "{run}の計算方式：{engine}（理由：{reason}）",
+    "data.title": "データ",
+    "data.caption": "{run}：データの行の内訳",
+    "data.caption.all": "全学習共通：データの行の内訳",
+    "data.file": "ファイル",
+    "data.sha256": "SHA-256",
+    "data.form": "形式",
+    "data.rows": "読み込んだ行",
+    "data.kept": "使用した行",
+    "data.dropped": "除いた行",
+    "data.duplicates": "重複（残したもの）",
+    "data.comparisons": "比較の数",
+    "data.prompts_opening": "異なる最初の発話",
+    "data.longer_won": "長い応答が選ばれた比較の割合",
+    "data.reason": "除いた理由",
+    "data.count": "行数",
+    "data.where": "最初の該当行",
+    "data.dropped.caption": "{run}：除いた行",
+    "data.field": "数",
+    "data.missing": "{run}：データの報告が見つかりません。",
+    "environment.title": "環境",
+    "environment.caption": "記録されたバージョン・機器・ハッシュ",
+    "environment.missing": "環境の記録がありません。",
+    # methods
+    "methods.independent": (
+        "「独立」とは、スコアが学習に関わらないことです。学習はスコアを一切見ず、スコアは学習報酬から計算されません。"
+        "ただし、スコアの確かさは採点方法次第で、採点基準そのものの隙を突かれることもあります。重要な判断には、人が回答を"
+        "評価してください。"
+    ),
+    "methods.learned": (
+        "学習報酬は学習自身の暗黙報酬で、ベータ×log（方策／参照モデル）です。その増加は、評価時点の方策で測った、その時点の"
+        "回答の報酬から学習前の回答の報酬を引いたものです。"
+    ),
+    "methods.verdict": (
+        "各学習の判定では、最終スコアをそれ以前のすべての評価と、プロンプトごとに対応させたt区間で比べます。m回の比較に対し"
+        "水準は1 − 0.05 / mです（ボンフェローニ）。学習報酬が上がる中でのスコアの低下を「過剰最適化」、学習報酬の上昇を"
+        "伴わない低下を「悪化」、低下がなく開始時を上回る場合を「改善」とします。判定は学習ごとに95%の水準で、全体での"
+        "水準ではありません。"
+    ),
+    "methods.compare": (
+        "学習どうしの比較では、全学習に共通するプロンプトの最終スコアを、プロンプトごとに対応させて比べます。3つ以上の場合は"
+        "最もスコアの高いものをほかのそれぞれと比べます。最高のものを同じスコアから選んでいるため、全p組に対し水準を"
+        "1 − 0.05 / pとします（ボンフェローニ）。"
+    ),
+    "methods.clustered": (
+        "区間はプロンプト単位です。1つのプロンプトへの回答はまず平均し、プロンプトを独立な単位とします。区間が語るのは、"
+        "同様のプロンプトに、ここで学習したモデルが答える場合のことです。評価用ペアの損失・マージン・ノルムは平均だけが"
+        "記録されているため、区間はありません。"
+    ),
+    "methods.absence": "「差は確認できない」は差がないという意味ではありません。区間が広ければ、差がある余地も残ります。",
+    "methods.seed": (
+        "各学習は1つの乱数シードでの1回の学習です。別のシード、別のデータ順序、別のデータで何が変わるかは、どの区間にも"
+        "含まれていません。手法についての主張には、複数のシードが必要です。"
+    ),
+    "methods.symptom": (
+        "ディスプレイスメント（選ばれた応答の対数確率の低下）は兆候であり、証拠ではありません。RPOのSFT項は定義上ここに"
+        "働くため、尺度としてRPOに有利です。そのため判定には使いません。"
+    ),
+    "methods.kl": (
+        "KLは回答のトークンにわたる和なので、長い回答ほど大きくなりえます。長さが大きく異なる学習の間では、KLの比較に注意が"
+        "必要です。"
+    ),
+    "methods.quantised": (
+        "モデル smollm2-135m は4ビット（Q4_1）の重みから復元したものです。元の SmolLM2-135M-Instruct に近いものの同じでは"
+        "ないため、ここでの数値は元のモデルの数値ではありません。"
+    ),
+    "methods.filter": (
+        "過剰最適化を抑える学習は、コンテンツフィルターではありません。問題が見つからなかった学習でも、有害な回答や誤った"
+        "回答をすることがあります。"
+    ),
+}

@@ -1,0 +1,151 @@
+"""From names and files to a finished run folder: load, check, split, tokenize, train, record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from safetyvalve.data import PreferenceExample, TokenizedExample, load_preferences, split_by_opening, tokenize_examples
+from safetyvalve.models import cache_folder, load_model
+from safetyvalve.objectives import effective_token_weight, parity_margin, peer_settings
+from safetyvalve.training.folder import RunFolder, environment
+from safetyvalve.training.objective import Objective
+from safetyvalve.training.progress import Progress
+from safetyvalve.training.run import TrainingResult, train_policy
+from safetyvalve.training.sampling import Scorer
+from safetyvalve.training.settings import DataSource, RunSettings
+from safetyvalve.trees import ReferenceCache, weights_hash
+
+__all__ = ["run_training"]
+
+
+class _Prepared(NamedTuple):
+    train: list[TokenizedExample]
+    held_out: list[tuple[PreferenceExample, TokenizedExample]]
+
+
+def run_training(
+    settings: RunSettings, output: Path, *, scorer: Scorer | None = None, progress: Progress | None = None
+) -> TrainingResult:
+    """Train as ``settings`` say and leave config.yaml, environment.json, data_report.json, settings.json,
+    metrics.jsonl, samples/ and model/ in ``output``.
+
+    Args:
+        settings: everything that decides the result.
+        output: a folder that does not exist or is empty.
+        scorer: the function that ``settings.scorer`` names.
+        progress: what a person sees; None says nothing.
+
+    Raises:
+        SafetyValveError: a setting, the data, the model or the folder cannot be used. The folder is left as far as
+            it got.
+    """
+    progress = progress or Progress(enabled=False)
+    # The data is read before the folder is made: a wrong file name leaves nothing behind.
+    loaded = load_preferences(settings.source.data, form=settings.source.format, max_drop=settings.source.max_drop)
+    folder = RunFolder(output)
+    for line in loaded.report.lines():
+        progress.line(line)
+    model, tokenizer = load_model(
+        settings.model.model,
+        chat_template=settings.model.chat_template,
+        trust_remote_code=settings.model.trust_remote_code,
+        allow_pickle=settings.model.allow_pickle,
+    )
+    data = _prepare(settings.source, loaded.examples, model, tokenizer, progress)
+    folder.write_config(settings.flat())
+    folder.write_json("data_report.json", loaded.report.model_dump(mode="json"))
+    folder.write_json(
+        "environment.json",
+        environment(
+            seed=settings.optimization.seed,
+            data_sha256=loaded.report.sha256,
+            weights_sha256=weights_hash(model),
+            train_ids=[t.id for t in data.train],
+        ),
+    )
+    meaning = _meaning(settings.objective, data.train)
+    _say_meaning(meaning, settings.objective, progress)
+    folder.write_json("settings.json", meaning)
+    result = train_policy(
+        model,
+        tokenizer,
+        data.train,
+        data.held_out,
+        folder=folder,
+        objective=settings.objective,
+        optimization=settings.optimization,
+        observation=settings.observation,
+        reference_cache=ReferenceCache(cache_folder() / "reference"),
+        scorer=scorer,
+        progress=progress,
+    )
+    folder.write_json("settings.json", meaning | {"engine": result.engine._asdict()})
+    return result
+
+
+def _prepare(
+    source: DataSource,
+    examples: Sequence[PreferenceExample],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    progress: Progress,
+) -> _Prepared:
+    split = split_by_opening(examples, held_out=source.held_out, seed=source.split_seed)
+    limit = source.max_length or getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    parts = [
+        tokenize_examples(part, tokenizer, max_length=limit, on_long=source.on_long)
+        for part in (split.train, split.held_out)
+    ]
+    dropped = sum(len(ids) for _, ids in parts)
+    progress.line(
+        f"split by opening turn: {len(parts[0][0])} examples to train on, {len(parts[1][0])} held out"
+        + (f", {dropped} dropped as longer than {limit} tokens" if dropped else "")
+    )
+    kept = {t.id for t in parts[1][0]}
+    by_id = {e.id: e for e in split.held_out if e.id in kept}
+    return _Prepared(parts[0][0], [(by_id[t.id], t) for t in parts[1][0]])
+
+
+def _meaning(objective: Objective, train: Sequence[TokenizedExample]) -> dict[str, object]:
+    """What beta, eta and the reduction amount to on this data."""
+    lengths = [len(t.response_ids[c.winner]) for t in train for c in t.comparisons]
+    mean_length = sum(lengths) / len(lengths)
+    values: dict[str, object] = {"mean_chosen_length": mean_length}
+    if objective.name != "rpo":
+        return values
+    beta, eta, reduction = objective.beta, objective.eta, objective.reduction
+    margin = parity_margin(eta, mean_length=mean_length, reduction=reduction)
+    return values | {
+        "parity_margin": margin if abs(margin) != float("inf") else None,
+        "effective_token_weight": effective_token_weight(beta, eta, mean_length=mean_length, reduction=reduction),
+        "peers": [p._asdict() for p in peer_settings(beta, eta, mean_length=mean_length, reduction=reduction)],
+    }
+
+
+def _say_meaning(meaning: dict[str, object], objective: Objective, progress: Progress) -> None:
+    if objective.name != "rpo":
+        return
+    margin = meaning["parity_margin"]
+    progress.line(
+        f"SFT term: eta {objective.eta:g} x beta {objective.beta:g}, reduction {objective.reduction}; one chosen token "
+        f"weighs {meaning['effective_token_weight']:.3g} (chosen responses have {meaning['mean_chosen_length']:.0f} "
+        "tokens on average)"
+    )
+    if margin is not None:
+        progress.line(
+            f"parity margin: {margin:.2f} nats; below it the preference loss pulls harder on a chosen response than the "
+            "SFT term, above it the SFT term does"
+        )
+    else:
+        progress.line(
+            "parity margin: none; "
+            + ("eta is 0, this is DPO" if objective.eta == 0 else "the SFT term pulls harder at every margin")
+        )
+    peers = meaning["peers"]
+    assert isinstance(peers, list)
+    for peer in peers:
+        progress.line(f"nearest in {peer['trainer']}: {peer['setting']} (differs: {peer['differs']})")

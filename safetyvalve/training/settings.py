@@ -1,0 +1,141 @@
+"""Settings of a run, in groups: each is frozen, and checks itself with a message that names the value."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from safetyvalve.errors import UsageError
+from safetyvalve.training.objective import Objective
+
+__all__ = ["SCHEDULES", "DataSource", "ModelSource", "Observation", "Optimization", "RunSettings"]
+
+Schedule = Literal["constant", "linear", "cosine"]
+SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+_PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How the weights are moved.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    steps: int = 40
+    prompts_per_step: int = 8
+    learning_rate: float = 2e-5
+    warmup_share: float = 0.1
+    schedule: Schedule = "constant"
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.0
+    precision: str = "bf16"
+    """``bf16`` keeps fp32 parameters and computes in bf16 by autocast; ``fp32`` computes in fp32."""
+    engine: str = "auto"
+    token_budget: int = 2048
+    """Tokens of a micro-batch; bounds the memory and changes nothing else."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("prompts_per_step", 1), ("token_budget", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if not 0 < self.learning_rate < 1:
+            raise UsageError(f"learning_rate is {self.learning_rate}; accepted: above 0 and below 1, such as 2e-5.")
+        if not 0 <= self.warmup_share <= 1:
+            raise UsageError(f"warmup_share is {self.warmup_share}; it is a share of the steps between 0 and 1.")
+        if self.max_grad_norm < 0 or self.weight_decay < 0:
+            raise UsageError(
+                f"max_grad_norm is {self.max_grad_norm} and weight_decay {self.weight_decay}; neither may be negative."
+            )
+        for name, table in (("schedule", SCHEDULES), ("precision", _PRECISIONS)):
+            if getattr(self, name) not in table:
+                raise UsageError(f"{name} is '{getattr(self, name)}'; accepted: {', '.join(table)}.")
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        return _PRECISIONS[self.precision]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is measured on the way, and how often.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    every: int = 10
+    """Steps between evaluations; there is always one before the first step and one after the last."""
+    held_out_examples: int = 64
+    """Held-out examples whose comparisons are measured; at most those there are."""
+    prompts: int = 32
+    """Held-out prompts that are sampled; 0 samples nothing."""
+    samples_per_prompt: int = 2
+    max_new_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("every", 1),
+            ("held_out_examples", 0),
+            ("prompts", 0),
+            ("samples_per_prompt", 1),
+            ("max_new_tokens", 1),
+        ):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which model is trained; arguments as :func:`safetyvalve.models.load_model`."""
+
+    model: str = "smollm2-135m"
+    chat_template: Path | None = None
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Which comparisons it is trained and measured on."""
+
+    data: Path
+    format: str = "auto"
+    max_drop: float = 0.01
+    """Largest share of rows that may be dropped."""
+    held_out: float | int = 0.1
+    """Share, or number, of examples kept for measuring."""
+    split_seed: int = 0
+    max_length: int | None = None
+    """Largest prompt plus response, in tokens; None takes the model's context."""
+    on_long: str = "error"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that decides a run's result."""
+
+    name: str
+    source: DataSource
+    model: ModelSource = field(default_factory=ModelSource)
+    objective: Objective = field(default_factory=Objective)
+    optimization: Optimization = field(default_factory=Optimization)
+    observation: Observation = field(default_factory=Observation)
+    scorer: str | None = None
+    """Name of the independent scorer, for the record."""
+
+    def flat(self) -> dict[str, Any]:
+        """All settings by the names of the command line's options, as ``config.yaml`` holds them."""
+        values: dict[str, Any] = {"name": self.name, **asdict(self.model), **asdict(self.source)}
+        objective = asdict(self.objective)
+        values["objective"] = objective.pop("name")
+        values |= objective | asdict(self.optimization)
+        observation = asdict(self.observation)
+        values["eval_every"], values["sample_prompts"] = observation.pop("every"), observation.pop("prompts")
+        values |= observation | {"scorer": self.scorer}
+        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}

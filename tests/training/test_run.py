@@ -1,0 +1,190 @@
+"""A whole run on a tiny model: what stands in its folder, and that it can be repeated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM
+
+from safetyvalve.errors import DataError, RunError, UsageError
+from safetyvalve.training import (
+    DataSource,
+    ModelSource,
+    Objective,
+    Observation,
+    Optimization,
+    RunFolder,
+    RunSettings,
+    run_training,
+)
+from tests.tiny import tiny_model, tiny_tokenizer
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAFETYVALVE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> str:
+    folder = tmp_path / "model"
+    tiny_model().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def data_file(tmp_path: Path) -> Path:
+    file = tmp_path / "data.jsonl"
+    rows = [{"prompt": f"Question {i}?", "chosen": f"Answer {i}.", "rejected": "No " * (1 + i % 4)} for i in range(24)]
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return file
+
+
+def settings(model: str, data: Path, **changes: Any) -> RunSettings:
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "source": DataSource(data, held_out=8),
+        "model": ModelSource(model),
+        "objective": Objective("rpo", beta=0.1, eta=0.2),
+        "optimization": Optimization(steps=4, prompts_per_step=4, learning_rate=1e-3, precision="fp32"),
+        "observation": Observation(every=2, held_out_examples=8, prompts=3, samples_per_prompt=2, max_new_tokens=5),
+    }
+    return RunSettings(**(values | changes))
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def lengths(prompts: list[str], answers: list[str]) -> list[float]:
+    assert all(p.startswith("Question") for p in prompts)
+    return [float(len(a)) for a in answers]
+
+
+def test_folder(model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    result = run_training(settings(model_folder, data_file, scorer="lengths"), output, scorer=lengths)
+    assert result.engine.engine == "tree"
+    metrics = lines(output / "metrics.jsonl")
+    assert [m["step"] for m in metrics if m["kind"] == "train"] == [1, 2, 3, 4]
+    evaluations = [m for m in metrics if m["kind"] == "evaluation"]
+    assert [m["step"] for m in evaluations] == [0, 2, 4]
+    assert evaluations[0]["held_out/chosen_displacement"] == pytest.approx(0, abs=1e-4)
+    assert evaluations[0]["samples/kl"] == 0
+    assert evaluations[-1]["samples/kl"] > 0
+    assert evaluations[-1]["held_out/preference_loss"] < evaluations[0]["held_out/preference_loss"]
+    samples = lines(output / "samples" / "step-000004.jsonl")
+    assert len(samples) == 6
+    assert all(s["independent_score"] == len(s["response"]) for s in samples)
+    by_prompt = [sum(s["independent_score"] for s in samples[i : i + 2]) / 2 for i in (0, 2, 4)]
+    assert evaluations[-1]["samples/independent_score"] == pytest.approx(sum(by_prompt) / 3)
+    config = yaml.safe_load((output / "config.yaml").read_text())
+    assert (config["objective"], config["eta"], config["steps"]) == ("rpo", 0.2, 4)
+    assert json.loads((output / "data_report.json").read_text())["kept"] == 24
+    environment = json.loads((output / "environment.json").read_text())
+    assert len(environment["model_sha256"]) == 64
+    assert json.loads((output / "settings.json").read_text())["engine"]["engine"] == "tree"
+    saved = AutoModelForCausalLM.from_pretrained(output / "model")
+    assert not torch.equal(saved.lm_head.weight, tiny_model().lm_head.weight)
+
+
+def test_repeatable(model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    """Same settings, same numbers; another seed, another order."""
+    runs = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        optimization = Optimization(steps=4, prompts_per_step=4, learning_rate=1e-3, precision="fp32", seed=seed)
+        run_training(settings(model_folder, data_file, optimization=optimization), tmp_path / name)
+        runs.append([m["loss"] for m in lines(tmp_path / name / "metrics.jsonl") if m["kind"] == "train"])
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_observing_does_not_change_training(model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    """Evaluations draw from a generator of their own."""
+    losses = []
+    for name, every in (("often", 1), ("rarely", 4)):
+        observation = Observation(every=every, held_out_examples=8, prompts=3, samples_per_prompt=2, max_new_tokens=5)
+        run_training(settings(model_folder, data_file, observation=observation), tmp_path / name)
+        losses.append([m["loss"] for m in lines(tmp_path / name / "metrics.jsonl") if m["kind"] == "train"])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("objective", ["dpo", "ipo", "sft"])
+def test_other_objectives_and_bf16(objective: str, model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    chosen = settings(
+        model_folder,
+        data_file,
+        objective=Objective(objective),
+        optimization=Optimization(steps=2, prompts_per_step=4, precision="bf16"),
+        observation=Observation(every=2, prompts=0),
+    )
+    run_training(chosen, tmp_path / "run")
+    evaluations = [m for m in lines(tmp_path / "run" / "metrics.jsonl") if m["kind"] == "evaluation"]
+    assert evaluations[0]["held_out/chosen_displacement"] == pytest.approx(0, abs=1e-3)
+    assert not (tmp_path / "run" / "samples").exists()
+
+
+def test_a_folder_with_another_run_is_left_alone(model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / "config.yaml").write_text("name: mine\n")
+    with pytest.raises(RunError, match="holds another run; nothing was changed"):
+        run_training(settings(model_folder, data_file), output)
+    assert [p.name for p in output.iterdir()] == ["config.yaml"]
+
+
+def test_bad_data_leaves_no_folder(model_folder: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        run_training(settings(model_folder, tmp_path / "nothing.jsonl"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_scorer_of_the_wrong_length(model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="gave 1 scores for 6 answers"):
+        run_training(settings(model_folder, data_file), tmp_path / "run", scorer=lambda prompts, answers: [1.0])
+
+
+@pytest.mark.parametrize(
+    ("group", "change", "fragment"),
+    [
+        (Optimization, {"steps": 0}, "steps is 0"),
+        (Optimization, {"learning_rate": -1e-5}, "learning_rate is -1e-05"),
+        (Optimization, {"precision": "fp8"}, "precision is 'fp8'; accepted: fp32, bf16"),
+        (Optimization, {"schedule": "step"}, "schedule is 'step'"),
+        (Optimization, {"warmup_share": 2}, "warmup_share is 2"),
+        (Observation, {"every": 0}, "every is 0"),
+        (Observation, {"prompts": -1}, "prompts is -1"),
+    ],
+)
+def test_bad_settings(group: Any, change: dict[str, Any], fragment: str) -> None:
+    with pytest.raises(UsageError, match=fragment):
+        group(**change)
+
+
+def test_settings_are_flat_and_complete(data_file: Path) -> None:
+    flat = settings("m", data_file).flat()
+    assert all(isinstance(v, str | int | float | bool | None) for v in flat.values())
+    assert {
+        "name",
+        "model",
+        "data",
+        "objective",
+        "beta",
+        "eta",
+        "reduction",
+        "steps",
+        "seed",
+        "eval_every",
+    } <= flat.keys()
+
+
+def test_run_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(RunError, match="is not an empty folder"):
+        RunFolder(tmp_path / "run")
