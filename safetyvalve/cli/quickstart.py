@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import typer
+
+from safetyvalve.cli.allocator import keep_freed_memory
 
 __all__ = ["quickstart"]
 
@@ -13,11 +16,12 @@ def quickstart(
     output: Path = typer.Option(Path("runs/quickstart"), help="Folder for the two runs and their report."),
     steps: int = typer.Option(40, help="Optimizer steps of each run."),
     beta: float = typer.Option(0.05, help="Strength of the KL regularisation of both."),
-    eta: float = typer.Option(None, help="Weight of RPO's SFT term; 0.2 by default.", show_default=False),
+    eta: float | None = typer.Option(None, help="Weight of RPO's SFT term; 0.2 by default.", show_default=False),
     seed: int = typer.Option(0, help="Of data order and sampling."),
-    lang: str = typer.Option("en", help="Language of the report: en or ja."),
+    lang: Literal["en", "ja"] = typer.Option("en", help="Language of the report: en or ja."),
 ) -> None:
     """Align SmolLM2 by DPO and by RPO on the shipped comparisons, and report whether either overoptimized."""
+    keep_freed_memory()
     from safetyvalve.cli.report import report
     from safetyvalve.lab.quickstart.run import run_quickstart
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
+from safetyvalve.cli.allocator import keep_freed_memory
 from safetyvalve.errors import UsageError
 
 __all__ = ["train"]
@@ -21,19 +22,21 @@ def _option(default: Any, group: str, help: str, *names: str) -> Any:
 def train(
     data: Path = _option(..., _DATA, "JSONL of comparisons, plain or gzipped."),
     model: str = _option("smollm2-135m", _DATA, "Alias, local folder or hub name."),
-    output: Path = _option(None, _DATA, "Run folder to make; runs/OBJECTIVE-N by default."),
+    output: Path | None = _option(None, _DATA, "Run folder to make; runs/OBJECTIVE-N by default."),
     format: str = _option("auto", _DATA, "Form of the rows: auto, pair, hh-transcript or comparisons."),
     max_drop: float = _option(0.01, _DATA, "Largest share of rows that may be dropped."),
     held_out: str = _option("0.1", _DATA, "Share (0.1) or number (200) of examples kept for measuring."),
     split_seed: int = _option(0, _DATA, "Chooses the held-out conversations."),
-    max_length: int = _option(None, _DATA, "Most tokens of prompt plus response; the model's context by default."),
+    max_length: int | None = _option(
+        None, _DATA, "Most tokens of prompt plus response; default: the context."
+    ),
     on_long: str = _option("error", _DATA, "What to do with longer ones: error or drop."),
-    chat_template: Path = _option(None, _DATA, "Jinja file that replaces the tokenizer's chat template."),
+    chat_template: Path | None = _option(None, _DATA, "Jinja file that replaces the tokenizer's chat template."),
     trust_remote_code: bool = _option(False, _DATA, "Run code that comes with the model.", "--trust-remote-code"),
     allow_pickle: bool = _option(False, _DATA, "Accept pickled weights, which can run code.", "--allow-pickle"),
     objective: str = _option("rpo", _OBJECTIVE, "rpo, dpo, ipo or sft."),
     beta: float = _option(0.05, _OBJECTIVE, "Strength of the KL regularisation, above 0."),
-    eta: str = _option(
+    eta: str | None = _option(
         None, _OBJECTIVE, "Weight of RPO's SFT term: a number, or 'paper' (0.005). Default 0.2, see docs/eta.md."
     ),
     reduction: str = _option("sum", _OBJECTIVE, "Of the SFT term: sum, sequence_mean or batch_token_mean."),
@@ -56,12 +59,13 @@ def train(
     sample_prompts: int = _option(32, _OBSERVATION, "Held-out prompts that are sampled; 0 for none."),
     samples_per_prompt: int = _option(2, _OBSERVATION, "Answers sampled to each."),
     max_new_tokens: int = _option(64, _OBSERVATION, "Length limit of a sampled answer."),
-    scorer: str = _option(
+    scorer: str | None = _option(
         None, _OBSERVATION, "Independent score of samples: module:function(prompts, answers), or quickstart-rubric."
     ),
-    lang: str = _option("en", _OBSERVATION, "Language of the report: en or ja."),
+    lang: Literal["en", "ja"] = _option("en", _OBSERVATION, "Language of the report: en or ja."),
 ) -> None:
     """Align a model by RPO, DPO, IPO or SFT, and report whether it overoptimized."""
+    keep_freed_memory()
     from safetyvalve.cli.scorers import load_scorer
     from safetyvalve.training import (
         DataSource,

@@ -63,7 +63,7 @@ def _messages(value: Any, field: str) -> Prompt:
         if not isinstance(item, Mapping):
             raise DataError(f"is {shorten(item)}; an object with role and content is accepted.", field=place)
         role, content = item.get("role"), item.get("content")
-        if role not in get_args(Role):
+        if role is None or role not in get_args(Role):
             raise DataError(f"has role {shorten(role)}; accepted: {', '.join(get_args(Role))}.", field=place)
         if not isinstance(content, str):
             raise DataError(f"has content {shorten(content)}; a text is accepted.", field=place)
@@ -188,5 +188,6 @@ def recognise(row: Mapping[str, Any]) -> str:
         return "hh-transcript"
     raise DataError(
         f"has the fields {', '.join(map(repr, row)) or '(none)'}, which is no known form; accepted: prompt + chosen + "
-        "rejected, chosen + rejected as hh-rlhf transcripts, or prompt + responses + comparisons. Rename the fields or convert the file."
+        "rejected, chosen + rejected as hh-rlhf transcripts, or prompt + responses + comparisons. Rename the fields or "
+        "convert the file."
     )

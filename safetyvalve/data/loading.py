@@ -47,8 +47,8 @@ def load_preferences(path: str | Path, *, form: str = "auto", max_drop: float = 
             if form == "auto":
                 form = recognise(row)
             examples.append(FORMS[form](row))
-        except Unusable as reason:
-            dropped.append(DroppedRow(file=str(file), row=number, reason=reason.reason, value=reason.value))
+        except Unusable as why:
+            dropped.append(DroppedRow(file=str(file), row=number, reason=why.reason, value=why.value))
         except DataError as error:
             raise DataError(str(error), file=file, row=number) from None
     report = _report(file, raw, form, examples, dropped)
@@ -100,8 +100,8 @@ def _rows(raw: bytes, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             ) from None
         except json.JSONDecodeError as error:
             raise DataError(
-                f"is not JSON ({error.msg} at column {error.colno}): {shorten(line.decode())}. One JSON object a line is "
-                "accepted.",
+                f"is not JSON ({error.msg} at column {error.colno}): {shorten(line.decode())}. "
+                "One JSON object a line is accepted.",
                 file=file,
                 row=number,
             ) from None

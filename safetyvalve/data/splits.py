@@ -20,7 +20,7 @@ class Split(NamedTuple):
 
 
 def opening_turn(example: PreferenceExample) -> str:
-    """The first turn that is not the system's, spaces and case folded: what two conversations share that started alike."""
+    """The first turn that is not the system's, spaces and case folded: what conversations share that began alike."""
     first = next((m for m in example.prompt if m.role != "system"), example.prompt[0])
     return " ".join(first.content.casefold().split())
 
@@ -58,8 +58,8 @@ def split_by_opening(examples: Sequence[PreferenceExample], *, held_out: float |
         chosen.update(groups[turn])
     if len(chosen) == len(examples):
         raise DataError(
-            f"{len(examples)} examples with {len(groups)} distinct opening turns leave none to train on when {held_out} "
-            "are held out. Add data or hold out fewer."
+            f"{len(examples)} examples with {len(groups)} distinct opening turns leave none to train on when "
+            f"{held_out} are held out. Add data or hold out fewer."
         )
     return Split(
         [e for i, e in enumerate(examples) if i not in chosen], [e for i, e in enumerate(examples) if i in chosen]

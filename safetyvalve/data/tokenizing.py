@@ -148,7 +148,8 @@ def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
         )
     if tokenizer.eos_token is None:
         raise ModelError(
-            f"the tokenizer of {shorten(tokenizer.name_or_path)} has no eos_token; set it to the template's end of turn."
+            f"the tokenizer of {shorten(tokenizer.name_or_path)} has no eos_token; "
+            "set it to the template's end of turn."
         )
 
 

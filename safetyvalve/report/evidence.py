@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from safetyvalve.diagnostics import Comparison, RunVerdict, compare_final, judge_run
@@ -13,6 +15,12 @@ __all__ = ["Evidence", "FinalComparison", "Pair", "compare_runs", "evidence_of",
 
 Status = Literal["unscored", "undetermined", "overoptimized", "worse", "improved", "no_change"]
 
+_POSSIBLE = {
+    "tokens": (0.0, math.inf),
+    "kl": (0.0, math.inf),
+    "repetition": (0.0, 1.0),
+    "finished": (0.0, 1.0),
+}
 _PROXY = "samples/implicit_reward_gain"
 
 
@@ -29,7 +37,7 @@ class Evidence(NamedTuple):
     """Evaluations whose answers have scores and whose learned reward is known."""
     means: tuple[float, ...] = ()
     """[evaluation] mean score over the prompts that all of them have."""
-    final: dict[str, float] = {}
+    final: Mapping[str, float] = MappingProxyType({})
     """Score by prompt at the last of them, mean over the prompt's answers."""
     n_prompts: int = 0
     """Prompts behind ``means`` and the verdict."""
@@ -95,13 +103,20 @@ def compare_runs(evidence: Sequence[Evidence]) -> FinalComparison | None:
     best = max(means, key=lambda run: means[run])
     confidence = 1 - 0.05 / (len(rows) * (len(rows) - 1) / 2)
     others = sorted((run for run in rows if run != best), key=lambda run: means[run])
-    pairs = tuple(
-        Pair(run, means[run], compare_final(rows[best], rows[run], confidence=confidence)) for run in others
-    )
+    pairs = tuple(Pair(run, means[run], compare_final(rows[best], rows[run], confidence=confidence)) for run in others)
     return FinalComparison(best, means[best], pairs, len(shared), confidence)
 
 
 def final_interval(record: RunRecord, step: int, field: str) -> Interval | None:
-    """Mean over prompts of a field of the answers at a step, with its 95% interval; None where nothing is there."""
+    """Mean over prompts of a field of the answers at a step, with its 95% interval; None where nothing is there.
+
+    Intervals of shares, lengths and KL end where no value is possible any more.
+    """
     values = list(record.by_prompt(step, field).values())
-    return mean_interval(values) if values else None
+    if not values:
+        return None
+    interval = mean_interval(values)
+    least, most = _POSSIBLE.get(field, (-math.inf, math.inf))
+    return (
+        interval._replace(low=max(interval.low, least), high=min(interval.high, most)) if len(values) > 1 else interval
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safetyvalve.report.evidence import final_interval
 from safetyvalve.report.plots import Line, draw, style_of
@@ -48,9 +48,7 @@ def figures(records: Sequence[RunRecord], text: Text) -> list[FigureBlock]:
     for key, metrics in _BY_STEP.items():
         blocks.append(FigureBlock(key, "", "", tuple(_step_panel(records, f"held_out/{m}", m, text) for m in metrics)))
     blocks.append(FigureBlock("answers", "", "", tuple(_sampled_panel(records, m, text) for m in _SAMPLED)))
-    return [
-        b._replace(title=text(f"figure.{b.key}.title"), caption=text(f"figure.{b.key}.caption")) for b in blocks
-    ]
+    return [b._replace(title=text(f"figure.{b.key}.title"), caption=text(f"figure.{b.key}.caption")) for b in blocks]
 
 
 def _displacement(records: Sequence[RunRecord], text: Text) -> tuple[Panel, ...]:
@@ -59,6 +57,7 @@ def _displacement(records: Sequence[RunRecord], text: Text) -> tuple[Panel, ...]
     for suffix in ("", "_per_token"):
         values = [v for r in records for side in ("chosen", "rejected") for v in _displaced(r, side, suffix)[1]]
         limits = _limits(values)
+        reach = _limits([float(max(r.last_step, 1)) for r in records], room=0.03)
         for place, record in enumerate(records):
             colour, marker = style_of(place)
             lines = [
@@ -66,7 +65,9 @@ def _displacement(records: Sequence[RunRecord], text: Text) -> tuple[Panel, ...]
                 for side in ("chosen", "rejected")
             ]
             title = text(f"panel.displacement{suffix}", run=record.name)
-            panels.append(_panel(lines, (), title, f"displaced{suffix}-{place}", text, limits=limits, zero=True))
+            panels.append(
+                _panel(lines, (), title, f"displaced{suffix}-{place}", text, x_range=reach, y_range=limits, zero=True)
+            )
     return tuple(panels)
 
 
@@ -74,11 +75,12 @@ def _displaced(record: RunRecord, side: str, suffix: str) -> tuple[list[int], li
     return record.series(f"held_out/{side}_displacement{suffix}")
 
 
-def _limits(values: Sequence[float]) -> tuple[float, float] | None:
+def _limits(values: Sequence[float], room: float = 0.06) -> tuple[float, float] | None:
+    """Limits that hold all values and 0, with a share of room around."""
     if not values:
         return None
     low, high = min(*values, 0.0), max(*values, 0.0)
-    room = 0.06 * ((high - low) or 1.0)
+    room *= (high - low) or 1.0
     return low - room, high + room
 
 
@@ -87,7 +89,9 @@ def _score_panel(records: Sequence[RunRecord], text: Text) -> Panel:
     lines = []
     for place, record in enumerate(records):
         kls = dict(zip(*record.series("samples/kl"), strict=True))
-        rows = [(step, kls[step], final_interval(record, step, "score")) for step in sorted(record.samples) if step in kls]
+        rows = [
+            (step, kls[step], final_interval(record, step, "score")) for step in sorted(record.samples) if step in kls
+        ]
         found = [(step, kl, score) for step, kl, score in rows if score is not None]
         known = bool(found) and all(math.isfinite(score.low) for _, _, score in found)
         lines.append(
@@ -130,7 +134,7 @@ def _sampled_panel(records: Sequence[RunRecord], name: str, text: Text) -> Panel
         low = [i.low for i in found if i is not None] if known else ()
         high = [i.high for i in found if i is not None] if known else ()
         lines.append(Line(record.name, steps, values, *style_of(place), low=low, high=high))
-    return _panel(lines, records, text(f"panel.{name}"), name, text)
+    return _panel(lines, records, text(f"panel.{name}"), name, text, width=320.0)
 
 
 def _panel(
@@ -141,18 +145,15 @@ def _panel(
     text: Text,
     *,
     x_key: str = "axis.step",
-    limits: tuple[float, float] | None = None,
-    zero: bool = False,
-    whole_x: bool = True,
+    **options: Any,
 ) -> Panel:
+    """A panel with the runs that have values; ``options`` are those of :func:`draw`."""
     drawn = [line for line in lines if len(line.x)]
     absent = tuple(r.name for r, line in zip(records, lines, strict=False) if not len(line.x))
     if not drawn:
         return Panel(title, "")
     description = text("plot.description", title=title, ends=text.join([_ends(line, text) for line in drawn]))
-    svg = draw(
-        drawn, key=key, x_label=text(x_key), description=description, y_range=limits, zero=zero, whole_x=whole_x
-    )
+    svg = draw(drawn, key=key, x_label=text(x_key), description=description, **options)
     return Panel(title, svg, absent)
 
 

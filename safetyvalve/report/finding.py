@@ -12,7 +12,7 @@ from safetyvalve.stats import Interval
 
 __all__ = ["Finding", "finding"]
 
-_DETAILED = 4
+_DETAILED = 3
 """Runs up to which a sentence gives each run's numbers; above it gives names."""
 _ORDER = ("overoptimized", "worse", "no_change", "improved", "undetermined", "unscored")
 _DISPLACEMENT = "held_out/chosen_displacement"
@@ -151,11 +151,13 @@ def _several(comparison: FinalComparison, text: Text) -> str:
 
 
 def _versus(pair: Pair, text: Text, key: str, count: int) -> str:
-    if count >= _DETAILED:
+    if count > _DETAILED:
         return pair.other
     difference = pair.result.difference
     places = decimals_for(difference)
-    return text(key, other=pair.other, difference=fixed(difference.estimate, places), interval=text.span(difference, places))
+    return text(
+        key, other=pair.other, difference=fixed(difference.estimate, places), interval=text.span(difference, places)
+    )
 
 
 def _symptom(records: Sequence[RunRecord], text: Text) -> str:
@@ -164,7 +166,9 @@ def _symptom(records: Sequence[RunRecord], text: Text) -> str:
     for record in records:
         _, values = record.series(_DISPLACEMENT)
         if len(values) > 1:
-            changes.append(text("symptom.run", run=record.name, change=signed(values[-1], 1 if abs(values[-1]) >= 1 else 2)))
+            changes.append(
+                text("symptom.run", run=record.name, change=signed(values[-1], 1 if abs(values[-1]) >= 1 else 2))
+            )
     return text("finding.symptom", changes=text.join(changes)) if changes else text("finding.no_symptom")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from safetyvalve.report.evidence import Evidence
+from safetyvalve.report.finding import Finding
 from safetyvalve.report.record import RunRecord
 from safetyvalve.report.text import Text
 
@@ -28,9 +29,12 @@ _COMPARED = (
 """Settings that a comparison of objectives holds equal."""
 
 
-def notices(records: Sequence[RunRecord], evidence: Sequence[Evidence], text: Text) -> list[str]:
+def notices(records: Sequence[RunRecord], finding: Finding, text: Text) -> list[str]:
     """One sentence or two for each thing, run by run, then across runs."""
-    found = [line for r, e in zip(records, evidence, strict=True) for line in _of_run(r, e, text)]
+    found = [line for r, e in zip(records, finding.evidence, strict=True) for line in _of_run(r, e, text)]
+    shared = finding.comparison.n_prompts if finding.comparison else 0
+    if shared and any(len(e.final) > shared for e in finding.evidence):
+        found.append(text("notice.shared", count=shared))
     differing = [key for key in _COMPARED if len({str(r.config.get(key)) for r in records}) > 1]
     if differing:
         found.append(text("notice.differ", keys=text.join(differing)))

@@ -23,7 +23,7 @@ from safetyvalve.report.sampled import exhibits
 from safetyvalve.report.tables import comparison_rows, environment_rows, final_rows, numbers_rows, settings_rows
 from safetyvalve.report.text import Text, signed, tidy
 
-__all__ = ["build_report", "write_report"]
+__all__ = ["build_report", "save_page", "write_report"]
 
 _COUNTS = ("rows", "kept", "duplicates", "comparisons", "prompts_opening")
 _METHODS = ("independent", "learned", "verdict", "compare", "clustered", "absence", "seed", "symptom", "kl")
@@ -58,7 +58,7 @@ def build_report(records: Sequence[RunRecord], lang: str = "en") -> str:
 
 
 def write_report(paths: Sequence[str | Path], output: str | Path, lang: str = "en") -> Path:
-    """Read runs and write their page; an earlier page stays whole until the new one is.
+    """Read runs and write their page.
 
     Args:
         paths: run folders.
@@ -69,7 +69,15 @@ def write_report(paths: Sequence[str | Path], output: str | Path, lang: str = "e
         RunError: a run that cannot be read, two of one name, or a page that cannot be written.
         UsageError: another language.
     """
-    page = build_report([read_run(path) for path in paths], lang)
+    return save_page(build_report([read_run(path) for path in paths], lang), output)
+
+
+def save_page(page: str, output: str | Path) -> Path:
+    """Write a page beside its place and move it there, so that an earlier one stays whole until then.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
     target = Path(output)
     if target.is_dir():
         raise RunError(f"output '{target}' is a folder; a file such as report.html is accepted. Name one in it.")
@@ -109,7 +117,7 @@ def _context(records: Sequence[RunRecord], found: Finding, text: Text) -> dict[s
         "runs": text.join(names),
         "finding": found,
         "scorers": text.join(list(scorers)),
-        "notices": notices(records, found.evidence, text),
+        "notices": notices(records, found, text),
         "figures": figures(records, text),
         "values": final_rows(records, found.evidence, text),
         "comparison": found.comparison,
@@ -119,7 +127,7 @@ def _context(records: Sequence[RunRecord], found: Finding, text: Text) -> dict[s
         "settings": settings_rows(records),
         "meaning": numbers_rows(records, text),
         "peers": {r.name: _list(r.settings, "peers") for r in records},
-        "engines": {r.name: r.settings["engine"] for r in records if _has_engine(r)},
+        "engines": {r.name: (r.settings or {})["engine"] for r in records if _has_engine(r)},
         "data": _data(records, text),
         "environment": environment_rows(records),
         "methods": [*_METHODS, *(["quantised"] if quantised else []), "filter"],
@@ -142,9 +150,9 @@ def _has_engine(record: RunRecord) -> bool:
 
 def _data(records: Sequence[RunRecord], text: Text) -> list[dict[str, Any]]:
     """One entry a distinct data report; ``run`` is empty where all runs have the same."""
-    reports = [r.data_report for r in records]
-    if len(records) > 1 and reports[0] is not None and all(report == reports[0] for report in reports):
-        return [_data_of("", reports[0], text)]
+    first = records[0].data_report
+    if len(records) > 1 and first is not None and all(r.data_report == first for r in records):
+        return [_data_of("", first, text)]
     return [_data_of(r.name, r.data_report, text) for r in records]
 
 

@@ -48,9 +48,10 @@ def chosen_prompts(records: Sequence[RunRecord], limit: int = LIMIT) -> list[tup
         records: the runs.
         limit: most prompts, at least 2.
     """
+    ordered: list[tuple[str, float | None]]
     changes = _changes(records)
     if changes:
-        ordered: list[tuple[str, float | None]] = sorted(changes.items(), key=lambda item: (-item[1], item[0]))
+        ordered = [(prompt, changes[prompt]) for prompt in sorted(changes, key=lambda p: (-changes[p], p))]
     else:
         known = {a.prompt_id for r in records if r.samples for a in r.samples[max(r.samples)]}
         ordered = [(prompt, None) for prompt in sorted(known)]

@@ -53,11 +53,13 @@ class Text:
 
 
 def decimals_for(interval: Interval) -> int:
-    """Decimals worth writing: two digits of the interval's half width, more where a bound would round to 0."""
+    """Decimals worth writing: one or two digits of the interval's half width, more where a bound would round to 0."""
     half = (interval.high - interval.low) / 2
     if not math.isfinite(half):
         return 2
-    places = min(4, max(0, 1 - math.floor(math.log10(half)))) if half > 0 else 2
+    if half == 0:
+        return 2
+    places = min(4, max(2 if half < 1 else 0, round(1 - math.log10(half))))
     for bound in (interval.low, interval.high):
         while places < 4 and bound and not float(f"{bound:.{places}f}"):
             places += 1

@@ -16,34 +16,33 @@ MESSAGES: dict[str, str] = {
     # the finding, first sentence
     "finding.verdicts": "By the independent score, {clauses}.",
     "clause.overoptimized": (
-        "{run} overoptimized: its learned reward kept rising while that score fell "
-        "from {before} {before_when} to {after} {after_when}"
+        "{run} overoptimized: its learned reward kept rising while that score fell from {before} {before_when} to "
+        "{after} {after_when}"
     ),
     "clause.worse": (
-        "{run} got worse: its score fell from {before} {before_when} to {after} {after_when}, "
-        "and its learned reward did not rise either"
+        "{run} got worse: its score fell from {before} {before_when} to {after} {after_when}, and its learned reward "
+        "did not rise either"
     ),
     "clause.improved": (
-        "{run} improved: its score rose from {start} {start_when} to {after} {after_when}, and no fall on the way is seen"
+        "{run} improved: its score rose from {start} {start_when} to {after} {after_when}, and no later fall goes "
+        "beyond chance"
     ),
-    "clause.no_change": (
-        "{run} shows no change beyond what chance gives: {start} {start_when} and {after} {after_when}"
-    ),
+    "clause.no_change": "{run} shows no change beyond what chance gives: {start} {start_when} and {after} {after_when}",
     "clause.undetermined": (
         "nothing can be concluded about {run}, which has too few scored evaluations or prompts to see a change"
     ),
     "clause.unscored": (
-        "nothing can be concluded about {run}, which has no such score, so that people should judge its answers"
+        "nothing can be concluded about {run}, which has no such score, so people should judge its answers"
     ),
     "group.overoptimized": "overoptimized: {runs}",
     "group.worse": "worse: {runs}",
     "group.improved": "improved: {runs}",
     "group.no_change": "no change: {runs}",
     "group.undetermined": "too little measured: {runs}",
-    "group.unscored": "not scored, so that people should judge: {runs}",
+    "group.unscored": "not scored, so people should judge: {runs}",
     "finding.unscored": (
-        "No conclusion on overoptimization is possible for {runs}: the learned reward alone cannot show it, and without "
-        "an independent score people should judge the answers."
+        "No conclusion on overoptimization is possible for {runs}: the learned reward alone cannot show it, and "
+        "without an independent score people should judge the answers."
     ),
     # the finding, second sentence
     "final.one.higher": (
@@ -53,12 +52,12 @@ MESSAGES: dict[str, str] = {
         "{run} ends at {score} (step {step}), which is {difference} lower than {start_when} (95% interval {interval})."
     ),
     "final.one.same": (
-        "{run} ends at {score} (step {step}), and no difference from the score {start_when} is seen "
-        "({difference}, 95% interval {interval})."
+        "{run} ends at {score} (step {step}), and no difference from the score {start_when} is seen ({difference}, "
+        "95% interval {interval})."
     ),
     "final.two.higher": (
-        "In the end {best} scores higher than {other}, by {difference} ({score} against {other_score}; "
-        "95% interval {interval})."
+        "In the end {best} scores higher than {other}, by {difference} ({score} against {other_score}; 95% interval "
+        "{interval})."
     ),
     "final.two.same": (
         "In the end no difference between {best} and {other} is seen ({score} against {other_score}; difference "
@@ -68,19 +67,15 @@ MESSAGES: dict[str, str] = {
     "final.several.both": (
         "In the end {best} scores highest ({score}), above {above}, while no difference is seen from {level}."
     ),
-    "final.several.level": (
-        "In the end {best} has the highest mean ({score}), but no difference is seen from {level}."
-    ),
+    "final.several.level": "In the end {best} has the highest mean ({score}), but no difference is seen from {level}.",
     "final.versus.above": "{other} by {difference} (95% interval {interval})",
     "final.versus.level": "{other} (difference {difference}, 95% interval {interval})",
-    "final.scorers": (
-        "The final scores cannot be compared, because they come from different scorers ({scorers})."
-    ),
+    "final.scorers": "The final scores cannot be compared, because they come from different scorers ({scorers}).",
     "final.prompts": "The final scores cannot be compared, because the runs share fewer than two scored prompts.",
     "final.nothing": "Too little was scored to say how training changed the answers.",
     "finding.symptom": (
-        "As a symptom and not as proof, the mean log-probability of the chosen responses on held-out pairs changed by "
-        "{changes}; it also falls in healthy runs, and RPO's SFT term holds it up by construction."
+        "As a symptom and not as proof, the mean log-probability of the chosen responses on held-out pairs changed "
+        "by {changes}; it also falls in healthy runs, and RPO's SFT term holds it up by construction."
     ),
     "symptom.run": "{change} nats in {run}",
     "finding.no_symptom": "Held-out pairs were not measured either, so there is not even a symptom to report.",
@@ -90,7 +85,9 @@ MESSAGES: dict[str, str] = {
     "page.heading": "Did training overoptimize its reward?",
     "page.runs.one": "One run: {runs}",
     "page.runs.many": "{count} runs: {runs}",
-    "page.foot": "Written by safetyvalve {version} from the run folders alone; nothing on this page is loaded from elsewhere.",
+    "page.foot": (
+        "Written by safetyvalve {version} from the run folders alone; nothing on this page is loaded from elsewhere."
+    ),
     "nav.label": "Contents",
     "section.finding": "Finding",
     "section.figures": "How the runs went",
@@ -112,7 +109,9 @@ MESSAGES: dict[str, str] = {
         "What training itself pushes up: how much more likely the model makes an answer than the model before training."
     ),
     "words.over": "Overoptimized",
-    "words.over.text": "The learned reward went on rising while the independent score fell: better by its own measure only.",
+    "words.over.text": (
+        "The learned reward went on rising while the independent score fell: better by its own measure only."
+    ),
     "words.interval": "95% interval",
     "words.interval.text": (
         "The range of values that the data leave plausible. Where it excludes zero, a difference is called seen."
@@ -121,13 +120,20 @@ MESSAGES: dict[str, str] = {
     "notice.title": "Before you read on",
     "notice.missing": "{run}: {files} not found; what would stand there is left out of this report and not guessed.",
     "notice.cut": "{run}: the last line of {files} is half written, as an interrupted run leaves it, and was left out.",
-    "notice.interrupted": "{run}: the last evaluation is at step {step} of {planned} planned; “final” means step {step} here.",
+    "notice.interrupted": (
+        "{run}: the last evaluation is at step {step} of {planned} planned; “final” means step {step} here."
+    ),
     "notice.no_evaluation": "{run}: no evaluation was recorded, so there are no curves and no final values.",
-    "notice.answers_behind": "{run}: the last evaluation (step {step}) left no answers; scores are those of step {scored}.",
+    "notice.answers_behind": (
+        "{run}: the last evaluation (step {step}) left no answers; scores are those of step {scored}."
+    ),
     "notice.differ": (
         "The runs differ in more than their objective: {keys}. A difference in scores may come from any of these."
     ),
     "notice.unscored_answers": "{run}: {count} answers have no independent score and were left out of the scores.",
+    "notice.shared": (
+        "The final scores are compared on the {count} prompts that all scored runs answered, not on all of them."
+    ),
     # figures
     "axis.step": "optimizer step",
     "axis.kl": "KL to the reference, nats per response",
@@ -138,21 +144,25 @@ MESSAGES: dict[str, str] = {
     "figure.number": "Figure {number}.",
     "figure.absent": "Not recorded: {runs}.",
     "figure.nothing": "Not recorded in any run.",
-    "figure.nothing.score": "There is no independent score in these runs, so nothing can be shown here. Let people judge.",
+    "figure.nothing.score": (
+        "There is no independent score in these runs, so nothing can be shown here. Let people judge."
+    ),
     "figure.displacement.title": "How likely the preferred and the rejected responses became",
     "figure.displacement.caption": (
         "How to read: solid is the response that people chose, dashed the one they rejected, on pairs kept out of "
-        "training; 0 is the model before training. Both falling is displacement, a symptom that healthy runs can show."
+        "training; 0 is the model before training. Both falling is displacement, a symptom that healthy runs can "
+        "show."
     ),
     "figure.against_kl.title": "True against learned quality, as the model moves away from its start",
     "figure.against_kl.caption": (
         "How to read: to the right is farther from the model before training; small numbers are steps, bars 95% "
-        "intervals over prompts. Overoptimization is the left curve bending down while the right one goes on rising."
+        "intervals over prompts. Overoptimization is an independent score that bends down while the learned reward "
+        "goes on rising."
     ),
     "figure.losses.title": "The two terms of the loss and how hard each pulls",
     "figure.losses.caption": (
-        "How to read: all on held-out pairs. The preference loss starts at 0.69 (a coin toss) for DPO and RPO; the SFT "
-        "term is 0 where the objective has none. The gradient norms say which of the two moves the model."
+        "How to read: all on held-out pairs. The preference loss starts at 0.69 (a coin toss) for DPO and RPO; the "
+        "SFT term is 0 where the objective has none. The gradient norms say which of the two moves the model."
     ),
     "figure.ranking.title": "Telling chosen from rejected responses",
     "figure.ranking.caption": (
@@ -161,8 +171,8 @@ MESSAGES: dict[str, str] = {
     ),
     "figure.answers.title": "What the answers look like",
     "figure.answers.caption": (
-        "How to read: sudden changes of length, rising repetition, or answers that no longer end by themselves are early "
-        "signs of damage; bars are 95% intervals over prompts."
+        "How to read: sudden changes of length, rising repetition, or answers that no longer end by themselves are "
+        "early signs of damage; bars are 95% intervals over prompts."
     ),
     "panel.displacement": "{run}: change of log-probability, nats per response",
     "panel.displacement_per_token": "{run}: change of log-probability, nats per token",
@@ -233,8 +243,9 @@ MESSAGES: dict[str, str] = {
         "distances, from the largest rise to the largest fall. Of several answers to a prompt the first is shown."
     ),
     "answers.rule.unscored": (
-        "Shown are {shown} of {total} prompts, chosen by rule and not by hand: at even distances in the order of their "
-        "identifiers, which are hashes and know nothing of the answers. Of several answers to a prompt the first is shown."
+        "Shown are {shown} of {total} prompts, chosen by rule and not by hand: at even distances in the order of "
+        "their identifiers, which are hashes and know nothing of the answers. Of several answers to a prompt the "
+        "first is shown."
     ),
     "answers.verbatim": (
         "The answers stand as the models gave them and may be wrong or offensive. Invisible control characters are "
@@ -263,15 +274,18 @@ MESSAGES: dict[str, str] = {
     "meaning.title": "What the settings mean in practice",
     "meaning.caption": "How strongly the SFT term acts",
     "meaning.note": (
-        "Parity margin: the margin of learned rewards at which the preference loss and the SFT term pull equally hard on "
-        "a chosen response; below it the preference loss dominates. Effective token weight: what one token of a chosen "
-        "response of mean length weighs in the loss through the SFT term."
+        "Parity margin: the margin of learned rewards at which the preference loss and the SFT term pull equally "
+        "hard on a chosen response; below it the preference loss dominates. Effective token weight: what one token "
+        "of a chosen response of mean length weighs in the loss through the SFT term."
     ),
     "peers.caption": "{run}: nearest settings of other trainers",
     "peers.trainer": "Trainer",
     "peers.setting": "Setting",
     "peers.differs": "What still differs",
-    "engine.line": "Engine of {run}: {engine}, because: {reason}.",
+    "engine.caption": "How the log-probabilities were computed",
+    "engine.run": "Run",
+    "engine.engine": "Engine",
+    "engine.reason": "Why",
     "data.title": "Data",
     "data.caption": "{run}: what became of the rows",
     "data.caption.all": "All runs: what became of the rows",
@@ -296,50 +310,51 @@ MESSAGES: dict[str, str] = {
     "environment.missing": "No environment was recorded in these runs.",
     # methods
     "methods.independent": (
-        "Independent means that the score takes no part in training: the runs never see it, and it is not computed from "
-        "the learned reward. It is only as good as its scorer, and a rubric can itself be gamed; where much depends on "
-        "the answer, let people judge the answers."
+        "Independent means that the score takes no part in training: the runs never see it, and it is not computed "
+        "from the learned reward. It is only as good as its scorer, and a rubric can itself be gamed; where much "
+        "depends on the answer, let people judge the answers."
     ),
     "methods.learned": (
         "The learned reward is the run's own implicit reward, beta times log(policy / reference). Its gain is the "
-        "reward of the answers at an evaluation minus that of the answers before training, both by the policy of that "
-        "evaluation."
+        "reward of the answers at an evaluation minus that of the answers before training, both by the policy of "
+        "that evaluation."
     ),
     "methods.verdict": (
-        "Verdict of a run: the final score is compared with every earlier evaluation, paired by prompt, by Student's t "
-        "intervals at 1 − 0.05 / m for m comparisons (Bonferroni). A fall while the learned reward rose is called "
-        "overoptimized, a fall without that rise worse, no fall and an end above the start improved. Each run's verdict "
-        "holds at 95% by itself, not for all runs together."
+        "Verdict of a run: the final score is compared with every earlier evaluation, paired by prompt, by Student's "
+        "t intervals at 1 − 0.05 / m for m comparisons (Bonferroni). A fall while the learned reward rose is called "
+        "overoptimized, a fall without that rise worse, no fall and an end above the start improved. Each run's "
+        "verdict holds at 95% by itself, not for all runs together."
     ),
     "methods.compare": (
-        "Comparison of runs: final scores on the prompts that all runs share, paired by prompt. With more than two runs "
-        "the best is compared with each other one, at 1 − 0.05 / p for all p pairs of runs (Bonferroni), because the "
-        "best was picked from the same scores."
+        "Comparison of runs: final scores on the prompts that all runs share, paired by prompt. With more than two "
+        "runs the best is compared with each other one, at 1 − 0.05 / p for all p pairs of runs (Bonferroni), "
+        "because the best was picked from the same scores."
     ),
     "methods.clustered": (
-        "Intervals are clustered by prompt: the answers to a prompt are averaged first, and prompts are the independent "
-        "units. They speak of prompts like these, answered by these trained models. Held-out losses, margins and norms "
-        "are recorded as means only and have no intervals here."
+        "Intervals are clustered by prompt: the answers to a prompt are averaged first, and prompts are the "
+        "independent units. They speak of prompts like these, answered by these trained models. Intervals of shares, "
+        "lengths and KL end where no value is possible. Held-out losses, margins and norms are recorded as means "
+        "only and have no intervals here."
     ),
     "methods.absence": "“No difference is seen” does not say that there is none: a wide interval leaves room for one.",
     "methods.seed": (
-        "Each run is one training with one seed. No interval here includes what another seed, another order of the data "
-        "or other data would change; a claim about a method needs several seeds."
+        "Each run is one training with one seed. No interval here includes what another seed, another order of the "
+        "data or other data would change; a claim about a method needs several seeds."
     ),
     "methods.symptom": (
-        "Displacement (falling log-probability of chosen responses) is a symptom and no proof. RPO's SFT term acts on "
-        "it by construction, so that it favours RPO as a measure and is not used in the verdict."
+        "Displacement (falling log-probability of chosen responses) is a symptom and no proof. RPO's SFT term acts "
+        "on it by construction, so that it favours RPO as a measure and is not used in the verdict."
     ),
     "methods.kl": (
-        "KL is summed over the tokens of an answer, so that longer answers have room for more; where the lengths of two "
-        "runs differ much, compare their KL with care."
+        "KL is summed over the tokens of an answer, so that longer answers have room for more; where the lengths of "
+        "two runs differ much, compare their KL with care."
     ),
     "methods.quantised": (
-        "The model smollm2-135m was restored from 4-bit weights (Q4_1). It is close to the original SmolLM2-135M-Instruct "
-        "and not equal to it, so that figures here are not those of the original."
+        "The model smollm2-135m was restored from 4-bit weights (Q4_1). It is close to the original "
+        "SmolLM2-135M-Instruct and not equal to it, so that figures here are not those of the original."
     ),
     "methods.filter": (
-        "Training against overoptimization is not a content filter: a run without a finding can still give harmful or "
-        "false answers."
+        "Training against overoptimization is not a content filter: a run without a finding can still give harmful "
+        "or false answers."
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,15 @@ __all__ = ["Minimum", "minimize"]
 SUFFICIENT = 1e-4
 """Share of the predicted decrease that a step must achieve (Armijo)."""
 
+
+SLOW, PATIENCE = 1e-7, 25
+"""A group gives up after this many steps in a row that each gained less than SLOW, relative to 1 + |value|."""
+
+NEAR = 1e-3
+"""How near a bound a coordinate may be taken to be at it."""
+
+LONGEST = 100.0
+"""No coordinate moves further than this in one step."""
 
 TIGHT = 1e-14
 """Tolerances up to this are below what the value can show; the gradient has the last word then."""
@@ -39,8 +49,8 @@ def minimize(
     objective: Objective,
     start: Float[Tensor, "group parameter"],
     *,
-    lower: float | None,
-    upper: float | None,
+    lower: float = -math.inf,
+    upper: float = math.inf,
     tolerance: float = 1e-11,
     max_steps: int = 300,
 ) -> Minimum:
@@ -54,105 +64,107 @@ def minimize(
         tolerance: stop a group once its predicted decrease is below this, relative to 1 + |value|.
     """
     best = start.clone()
-    value = start.new_full((len(start),), torch.inf)
+    value = start.new_full((len(start),), math.inf)
     decrement = value.clone()
-    open_groups = torch.arange(len(start))
-    active = objective
-    for step in range(max_steps):
-        point = best[open_groups]
-        terms = active.at(point)
-        assert terms.hessian is not None  # at() was asked for it
-        direction, predicted, free = _direction(terms.gradient, terms.hessian, point, lower, upper)
-        value[open_groups], decrement[open_groups] = terms.value, predicted
-        going = predicted > tolerance * (1 + terms.value.abs())
-        if not bool(going.any()) or step == max_steps - 1:
-            break
-        moved, stuck = _search(active, point, terms.value, terms.gradient, direction, free, lower, upper, going)
-        best[open_groups] = moved
-        going = going & ~stuck
+    groups, active, point = torch.arange(len(start)), objective, start
+    size, slow = torch.ones(len(start), dtype=start.dtype), torch.zeros(len(start))
+    for _ in range(max_steps):
+        step = _direction(active, point, lower, upper)
+        progress = value[groups] - step.value
+        value[groups], decrement[groups], best[groups] = step.value, step.predicted, point
+        slow = torch.where(progress > SLOW * (1 + step.value.abs()), 0, slow + 1)
+        going = (step.predicted > tolerance * (1 + step.value.abs())) & (slow < PATIENCE)
+        moved, size = _search(active, point, step, size, going, lower, upper)
+        going &= size > 0
         if not bool(going.any()):
             break
-        if int(going.sum()) < 0.8 * len(going):
-            open_groups, active = open_groups[going], active.select(going)
+        point = moved
+        if int(going.sum()) < len(going):
+            groups, active = groups[going], active.select(going)
+            point, size, slow = point[going], size[going], slow[going]
     if tolerance <= TIGHT:
-        best, decrement = _polish(objective, best, decrement, lower, upper)
+        best, decrement = _polish(objective, best, lower, upper)
     # A group whose line search found no decrease is at the limit of float64: the decrement says how near.
     return Minimum(best, value, decrement, decrement <= max(1e3 * tolerance, 1e-10) * (1 + value.abs()))
 
 
-def _polish(
-    objective: Objective, point: Tensor, decrement: Tensor, lower: float | None, upper: float | None
-) -> tuple[Tensor, Tensor]:
+def _polish(objective: Objective, point: Tensor, lower: float, upper: float) -> tuple[Tensor, Tensor]:
     """A few steps judged by the gradient: near a minimum the value no longer tells two points apart."""
-    size = None
-    for _ in range(4):
-        terms = objective.at(point)
-        assert terms.hessian is not None  # at() was asked for it
-        direction, predicted, free = _direction(terms.gradient, terms.hessian, point, lower, upper)
-        now = (terms.gradient * free).norm(dim=-1)
-        if size is not None:
-            worse = now >= size
-            point, now = torch.where(worse[:, None], kept, point), torch.where(worse, size, now)
-            direction, predicted = direction * ~worse[:, None], torch.where(worse, decrement, predicted)
-        kept, size, decrement = point, now, predicted
-        point = (point + direction).clamp(lower, upper) if lower is not None else point + direction
-    return kept, decrement
+    step = _direction(objective, point, lower, upper)
+    for _ in range(3):
+        moved = (point + step.direction).clamp(lower, upper)
+        next_step = _direction(objective, moved, lower, upper)
+        better = (next_step.slope.norm(dim=-1) < step.slope.norm(dim=-1))[:, None]
+        point = torch.where(better, moved, point)
+        step = Step(
+            *(torch.where(better if a.dim() == 2 else better[:, 0], a, b) for a, b in zip(next_step, step, strict=True))
+        )
+    return point, step.predicted
 
 
-def _direction(
-    gradient: Tensor, hessian: Tensor, point: Tensor, lower: float | None, upper: float | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Newton direction on the free coordinates, its predicted decrease, and which are free."""
-    held = torch.zeros_like(point, dtype=torch.bool)
-    if lower is not None:
-        held |= (point <= lower) & (gradient > 0)
-    if upper is not None:
-        held |= (point >= upper) & (gradient < 0)
-    free = ~held
+class Step(NamedTuple):
+    """Where to go from a point.
+
+    value: (group,). slope: (group, parameter), the gradient on free coordinates, zero on frozen ones.
+    direction: (group, parameter); coordinates that are about to be frozen go to their bound.
+    predicted: (group,), the decrease that the quadratic model promises.
+    """
+
+    value: Tensor
+    slope: Tensor
+    direction: Tensor
+    predicted: Tensor
+
+
+def _direction(objective: Objective, point: Tensor, lower: float, upper: float) -> Step:
+    """Newton direction on the coordinates that no bound holds."""
+    value, gradient, hessian = objective.at(point)
+    assert hessian is not None  # at() makes one unless told not to
+    # Coordinates near a bound that the gradient pushes towards go there: kept in the Newton step they would zigzag.
+    near = (point - (point - gradient).clamp(lower, upper)).norm(dim=-1, keepdim=True).clamp(max=NEAR)
+    pushed = ((point <= lower + near) & (gradient > 0)) | ((point >= upper - near) & (gradient < 0))
+    free = ~pushed
     reduced = hessian * (free[:, :, None] & free[:, None, :])
     slope = gradient * free
-    scale = reduced.diagonal(dim1=-2, dim2=-1).abs().amax(-1).clamp_min(1e-300)
-    damping = 1e-11 * scale
+    scale = reduced.diagonal(dim1=-2, dim2=-1).abs().amax(-1).clamp_min(1e-30)
+    # Not below what rounding of a gradient could turn into a step.
+    damping = (1e-11 * scale).clamp_min(1e-13)
     eye = torch.eye(point.shape[-1], dtype=point.dtype)
     for _ in range(30):
-        # A frozen coordinate has an empty row: one on its diagonal keeps the factorisation well posed.
+        # A frozen coordinate has an empty row: a positive diagonal keeps the factorisation well posed.
         fill = torch.where(free, damping[:, None], scale[:, None])
         factor, failed = torch.linalg.cholesky_ex(reduced + fill[:, :, None] * eye)
         if not bool(failed.any()):
             break
         damping = torch.where(failed > 0, damping * 10, damping)
     direction = -torch.cholesky_solve(slope[:, :, None], factor)[:, :, 0] * free
-    return direction, -(slope * direction).sum(-1) / 2, free
+    # Without curvature (a hinge, say) the step would have no length of its own.
+    longest = direction.abs().amax(-1, keepdim=True)
+    direction = direction * (LONGEST / longest.clamp_min(LONGEST))
+    at_bound = torch.where(gradient > 0, lower, upper) - point
+    to_bound = torch.where(pushed, at_bound, torch.zeros_like(point))
+    predicted = -(slope * direction).sum(-1) / 2 - (gradient * to_bound).sum(-1)
+    return Step(value, slope, direction + to_bound, predicted)
 
 
 def _search(
-    objective: Objective,
-    point: Tensor,
-    value: Tensor,
-    gradient: Tensor,
-    direction: Tensor,
-    free: Tensor,
-    lower: float | None,
-    upper: float | None,
-    going: Tensor,
+    objective: Objective, point: Tensor, step: Step, last: Tensor, going: Tensor, lower: float, upper: float
 ) -> tuple[Tensor, Tensor]:
-    """Halve each group's step until it decreases enough; groups that never do stay where they are."""
-    size = torch.ones_like(value)
-    best, open_ = point.clone(), going.clone()
-    promise = -(gradient * direction * free).sum(-1)
+    """Halve each group's step until it decreases enough; the sizes found, 0 where there is none.
+
+    A group starts from eight times its last size, at most the full step: what was too long is rarely right now.
+    """
+    size, best, searching = (8 * last).clamp(max=1.0), point.clone(), going.clone()
+    promise = step.predicted
+    # Rounding of the value must not refuse the last steps.
+    slack = 4e-16 * (1 + step.value.abs())
     for _ in range(60):
-        trial = (
-            (point + size[:, None] * direction).clamp(lower, upper)
-            if lower is not None or upper is not None
-            else point + size[:, None] * direction
-        )
-        new = objective.at(trial, second=False).value
-        # Rounding of the value must not refuse the last steps.
-        slack = 4e-16 * (1 + value.abs())
-        good = open_ & (new <= value - SUFFICIENT * size * promise + slack)
-        best[good] = trial[good]
-        open_ &= ~good
-        if not bool(open_.any()):
+        if not bool(searching.any()):
             break
-        size = torch.where(open_, size / 2, size)
-    return best, open_
+        trial = (point + size[:, None] * step.direction).clamp(lower, upper)
+        new = objective.at(trial, second=False).value
+        good = searching & (new <= step.value - SUFFICIENT * size * promise + slack)
+        best[good] = trial[good]
+        searching &= ~good
+        size = torch.where(searching, size / 2, size)
+    return best, torch.where(searching, torch.zeros_like(size), size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -151,16 +152,16 @@ def _start(
     return solve(wins, ref, bounds=bounds, tolerance=1e-7, **easier).parameters
 
 
-def check_bounds(bounds: tuple[float, float] | None) -> tuple[float | None, float | None]:
-    """The two bounds, or None twice.
+def check_bounds(bounds: tuple[float, float] | None) -> tuple[float, float]:
+    """The two bounds, infinite if there are none.
 
     Raises:
         UsageError: the box is empty or not finite, so that the program has no feasible reward.
     """
     if bounds is None:
-        return None, None
+        return -math.inf, math.inf
     lower, upper = bounds
-    if not (np.isfinite(lower) and np.isfinite(upper) and lower < upper):
+    if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
         raise UsageError(
             f"the box on the reward is [{lower:g}, {upper:g}]; no reward lies in it, the program is infeasible. "
             "The lower end must be finite and below the upper one, such as (0, 4)."

@@ -1,6 +1,7 @@
 """Training of policies: RPO and its relatives."""
 
 from safetyvalve.training.folder import RunFolder, environment
+from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.objective import (
     DEFAULT_ETA,
@@ -10,8 +11,8 @@ from safetyvalve.training.objective import (
     ReferencedExample,
     Totals,
 )
-from safetyvalve.training.policy import PolicyTrainer, split_by_tokens
 from safetyvalve.training.pipeline import run_training
+from safetyvalve.training.policy import PolicyTrainer
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
@@ -21,6 +22,7 @@ __all__ = [
     "DEFAULT_ETA",
     "OBJECTIVES",
     "DataSource",
+    "Forward",
     "HeldOutMeter",
     "ModelSource",
     "Objective",
@@ -39,6 +41,5 @@ __all__ = [
     "TrainingResult",
     "environment",
     "run_training",
-    "split_by_tokens",
     "train_policy",
 ]

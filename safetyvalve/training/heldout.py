@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from safetyvalve.training.forward import Forward
 from safetyvalve.training.objective import Objective, PairTerms, ReferencedExample, Totals
-from safetyvalve.training.policy import split_by_tokens, step_meters
-from safetyvalve.trees import Engine, response_logps, tree_attention
+from safetyvalve.training.policy import step_meters
+from safetyvalve.trees import tree_attention
 
 __all__ = ["HeldOutMeter"]
 
@@ -24,9 +25,7 @@ class HeldOutMeter(NamedTuple):
 
     examples: list[ReferencedExample]
     objective: Objective
-    engine: Engine
-    token_budget: int
-    autocast: torch.dtype | None
+    forward: Forward
     grad_examples: int = 8
 
     def measure(self, policy: PreTrainedModel) -> dict[str, float]:
@@ -47,18 +46,17 @@ class HeldOutMeter(NamedTuple):
 
     def _terms(self, policy: PreTrainedModel, examples: Sequence[ReferencedExample]) -> tuple[list[PairTerms], Totals]:
         totals = Totals.of(examples)
-        groups = split_by_tokens(examples, self.token_budget)
+        groups = self.forward.split(examples)
         return [self._group(policy, group, totals) for group in groups], totals
 
     def _group(self, policy: PreTrainedModel, group: Sequence[ReferencedExample], totals: Totals) -> PairTerms:
-        with torch.autocast(policy.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            logps = response_logps(policy, [e.tree for e in group], engine=self.engine)
-        return self.objective.pair_terms(group, logps.sums(), totals)
+        sums = self.forward.sums(policy, [e.tree for e in group])
+        return self.objective.pair_terms(group, sums, totals)
 
     def _displacement(self, seen: Sequence[PairTerms]) -> dict[str, float]:
         """Per token: the change of all (weighted) responses together over their tokens together."""
         weights = torch.cat([t.weight for t in seen])
-        groups = split_by_tokens(self.examples, self.token_budget)
+        groups = self.forward.split(self.examples)
         in_order = [(e, c) for group in groups for e in group for c in e.tokens.comparisons]
         result = {}
         for side, ratios in (
@@ -80,7 +78,7 @@ class HeldOutMeter(NamedTuple):
         totals = Totals.of(examples)
         sums: dict[str, list[Tensor]] = {}
         with tree_attention(policy):
-            for group in split_by_tokens(examples, self.token_budget):
+            for group in self.forward.split(examples):
                 terms = self._group(policy, group, totals)
                 for name in ("preference", "sft"):
                     value = (terms.weight * getattr(terms, name)).sum() / totals.weight

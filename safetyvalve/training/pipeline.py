@@ -137,14 +137,13 @@ def _say_meaning(meaning: dict[str, object], objective: Objective, progress: Pro
     )
     if margin is not None:
         progress.line(
-            f"parity margin: {margin:.2f} nats; below it the preference loss pulls harder on a chosen response than the "
-            "SFT term, above it the SFT term does"
+            f"parity margin: {margin:.2f} nats; below it the preference loss pulls harder on a chosen response than "
+            "the SFT term, above it the SFT term does"
         )
+    elif objective.eta == 0:
+        progress.line("parity margin: none; eta is 0, which is DPO")
     else:
-        progress.line(
-            "parity margin: none; "
-            + ("eta is 0, this is DPO" if objective.eta == 0 else "the SFT term pulls harder at every margin")
-        )
+        progress.line("parity margin: none; the SFT term pulls harder on a chosen response at every margin")
     peers = meaning["peers"]
     assert isinstance(peers, list)
     for peer in peers:

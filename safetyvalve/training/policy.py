@@ -12,16 +12,11 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from safetyvalve.errors import NonFiniteLossError, UsageError
+from safetyvalve.training.forward import Forward
 from safetyvalve.training.objective import Objective, PairTerms, ReferencedExample, Totals
-from safetyvalve.trees import Engine, pack_by_budget, response_logps, tree_attention
+from safetyvalve.trees import tree_attention
 
-__all__ = ["PolicyTrainer", "resident_gib", "split_by_tokens"]
-
-
-def split_by_tokens(examples: Sequence[ReferencedExample], budget: int) -> list[list[ReferencedExample]]:
-    """Micro-batches whose trees hold at most ``budget`` tokens; a larger tree gets one of its own."""
-    groups = pack_by_budget([e.tree.n_tokens for e in examples], budget)
-    return [[examples[i] for i in group] for group in groups]
+__all__ = ["PolicyTrainer", "resident_gib", "step_meters"]
 
 
 def resident_gib() -> float:
@@ -37,18 +32,14 @@ class PolicyTrainer(Trainer):
 
     Args:
         objective: what to minimise.
-        engine: the forward, as :func:`safetyvalve.trees.choose_engine` gives it.
-        token_budget: tokens of a micro-batch.
-        autocast: the type to compute in, or None for the parameters' own.
+        forward: how log-probabilities are computed; :func:`safetyvalve.trees.choose_engine` gives its engine.
         **kwargs: of :class:`transformers.Trainer`; ``train_dataset`` holds :class:`ReferencedExample`.
 
     Raises:
         UsageError: several processes, or gradient accumulation by the Trainer.
     """
 
-    def __init__(
-        self, *, objective: Objective, engine: Engine, token_budget: int, autocast: torch.dtype | None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, objective: Objective, forward: Forward, **kwargs: Any) -> None:
         super().__init__(data_collator=lambda batch: batch, **kwargs)
         if self.args.world_size > 1:
             raise UsageError(f"{self.args.world_size} processes were started; this version trains in one. Start one.")
@@ -57,7 +48,7 @@ class PolicyTrainer(Trainer):
                 f"gradient_accumulation_steps is {self.args.gradient_accumulation_steps}; a step is split by the token "
                 "budget instead. Set it to 1 and put the prompts of a step into per_device_train_batch_size."
             )
-        self.objective, self.engine, self.token_budget, self.autocast = objective, engine, token_budget, autocast
+        self.objective, self.forward = objective, forward
         self._meters: dict[str, float] = {}
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
@@ -68,7 +59,7 @@ class PolicyTrainer(Trainer):
         seen: list[PairTerms] = []
         loss = torch.zeros((), device=self.args.device)
         with tree_attention(self.model):
-            for group in split_by_tokens(inputs, self.token_budget):
+            for group in self.forward.split(inputs):
                 terms = self.pair_terms(group, totals)
                 part = terms.loss / totals.weight
                 _refuse_non_finite(part, group, self.state.global_step)
@@ -84,9 +75,8 @@ class PolicyTrainer(Trainer):
 
     def pair_terms(self, examples: Sequence[ReferencedExample], totals: Totals) -> PairTerms:
         """Forward of one micro-batch, with the graph."""
-        with torch.autocast(self.args.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            logps = response_logps(self.model, [e.tree for e in examples], engine=self.engine)
-        return self.objective.pair_terms(examples, logps.sums(), totals)
+        sums = self.forward.sums(self.model, [e.tree for e in examples])
+        return self.objective.pair_terms(examples, sums, totals)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the meters of the last step to what the Trainer logs for it."""
@@ -121,8 +111,8 @@ def _refuse_non_finite(loss: Tensor, group: Sequence[ReferencedExample], step: i
         return
     ids = tuple(e.tokens.id for e in group)
     raise NonFiniteLossError(
-        f"the loss is {loss.item()} at step {step + 1}, in the micro-batch of the examples {', '.join(ids)}. The weights "
-        "were not changed by this step. Look at these examples with `safetyvalve data check`, and lower "
+        f"the loss is {loss.item()} at step {step + 1}, in the micro-batch of the examples {', '.join(ids)}. "
+        "The weights were not changed by this step. Look at these examples with `safetyvalve data check`, and lower "
         "--learning-rate or raise --beta if they are sound.",
         example_ids=ids,
     )

@@ -74,7 +74,7 @@ class Progress:
             self._bar.update(done - self._bar.n)
 
 
-class _Bar(TrainerCallback):  # type: ignore[misc]
+class _Bar(TrainerCallback):
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
 

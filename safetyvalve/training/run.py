@@ -25,12 +25,13 @@ from transformers.trainer_callback import TrainerCallback
 from safetyvalve.data import PreferenceExample, TokenizedExample
 from safetyvalve.errors import DataError
 from safetyvalve.training.folder import RunFolder
+from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import PolicyTrainer, resident_gib
 from safetyvalve.training.progress import Progress
-from safetyvalve.training.settings import SCHEDULES, Observation, Optimization
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
+from safetyvalve.training.settings import SCHEDULES, Observation, Optimization
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 
 __all__ = ["TrainingResult", "train_policy"]
@@ -55,7 +56,7 @@ class _Examples(Dataset[ReferencedExample]):
         return self.examples[index]
 
 
-class _Evaluate(TrainerCallback):  # type: ignore[misc]
+class _Evaluate(TrainerCallback):
     """Measures before the first step, every ``every`` steps and after the last; writes to the run folder."""
 
     def __init__(
@@ -133,13 +134,9 @@ def train_policy(
     referenced = _with_reference(
         reference, [*train, *measured], choice, optimization, reference_cache=reference_cache, progress=progress
     )
-    forward = {
-        "engine": choice.engine,
-        "token_budget": optimization.token_budget,
-        "autocast": optimization.autocast,
-    }
+    forward = Forward(choice.engine, optimization.token_budget, optimization.autocast)
     evaluate = _Evaluate(
-        HeldOutMeter(referenced[len(train) :], objective, **forward),
+        HeldOutMeter(referenced[len(train) :], objective, forward),
         SampleMeter(
             _probes(held_out, observation.prompts),
             reference=reference,
@@ -148,8 +145,8 @@ def train_policy(
             n=observation.samples_per_prompt,
             max_new_tokens=observation.max_new_tokens,
             seed=optimization.seed,
+            forward=forward,
             scorer=scorer,
-            **forward,
         ),
         folder,
         observation.every,
@@ -160,8 +157,8 @@ def train_policy(
         args=_arguments(folder.path, optimization),
         train_dataset=_Examples(referenced[: len(train)]),
         objective=objective,
+        forward=forward,
         callbacks=[evaluate, progress.callback()],
-        **forward,
     )
     for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
         trainer.remove_callback(callback)

@@ -13,7 +13,8 @@ from safetyvalve.diagnostics.text import repetition
 from safetyvalve.errors import UsageError
 from safetyvalve.generation import Sample, sample
 from safetyvalve.stats import mean_interval
-from safetyvalve.trees import Divergence, Engine, Tree, pack_by_budget, sequence_kl
+from safetyvalve.training.forward import Forward
+from safetyvalve.trees import Divergence, Tree, pack_by_budget, sequence_kl
 
 __all__ = ["Probe", "SampleMeter", "Scorer"]
 
@@ -49,7 +50,7 @@ class SampleMeter:
         n: samples a prompt.
         max_new_tokens: length limit of a sample.
         seed: of the sampling; the same at every evaluation.
-        token_budget, autocast, engine: of the forward.
+        forward: how log-probabilities are computed.
         scorer: the independent score, or None if there is none.
         batch_size: samples drawn together.
     """
@@ -64,15 +65,13 @@ class SampleMeter:
         n: int,
         max_new_tokens: int,
         seed: int,
-        token_budget: int,
-        autocast: torch.dtype | None,
-        engine: Engine,
+        forward: Forward,
         scorer: Scorer | None = None,
         batch_size: int = 64,
     ) -> None:
         self.probes, self.reference, self.tokenizer, self.beta = list(probes), reference, tokenizer, beta
         self.n, self.max_new_tokens, self.seed, self.batch_size = n, max_new_tokens, seed, batch_size
-        self.token_budget, self.autocast, self.engine, self.scorer = token_budget, autocast, engine, scorer
+        self.forward, self.scorer = forward, scorer
         self._first: list[Sample] | None = None
 
     def measure(self, policy: PreTrainedModel) -> tuple[dict[str, float], list[dict[str, Any]]]:
@@ -87,7 +86,7 @@ class SampleMeter:
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
             batch_size=self.batch_size,
-            autocast=self.autocast,
+            autocast=self.forward.autocast,
         )
         first = self._first = self._first or samples
         kl, ratio = self._against_reference(policy, samples)
@@ -145,10 +144,10 @@ class SampleMeter:
         was_training = policy.training
         policy.eval()
         try:
-            for group in pack_by_budget([t.n_tokens for t in trees], self.token_budget):
+            for group in pack_by_budget([t.n_tokens for t in trees], self.forward.token_budget):
                 where = torch.tensor([place for tree in group for place in places[tree]])
-                with torch.autocast(policy.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-                    part = sequence_kl(policy, self.reference, [trees[i] for i in group], engine=self.engine)
+                with self.forward.arithmetic(policy):
+                    part = sequence_kl(policy, self.reference, [trees[i] for i in group], engine=self.forward.engine)
                 kl[where], ratio[where] = part.kl.cpu(), part.log_ratio.cpu()
         finally:
             policy.train(was_training)

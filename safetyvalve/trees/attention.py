@@ -24,7 +24,7 @@ __all__ = ["NAME", "current_row", "tree_attention"]
 
 NAME = "safetyvalve_tree"
 _MATRIX_LIMIT = 768
-"""Longest tree, in tokens, whose scores are held as one matrix; on CPUs that beats masked SDPA (docs/performance.md)."""
+"""Longest tree, in tokens, whose scores are held as one matrix: on CPUs that beats SDPA with a mask."""
 
 _current: ContextVar[PackedRow | None] = ContextVar("safetyvalve_packed_row", default=None)
 

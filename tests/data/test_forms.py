@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -80,7 +80,11 @@ class TestTranscript:
 
 
 class TestComparisons:
-    ROW = {"prompt": "Q", "responses": ["a", "b", "c"], "comparisons": [{"winner": 2, "loser": 0, "weight": 0.5}]}
+    ROW: ClassVar[dict[str, Any]] = {
+        "prompt": "Q",
+        "responses": ["a", "b", "c"],
+        "comparisons": [{"winner": 2, "loser": 0, "weight": 0.5}],
+    }
 
     def test_read(self, tmp_path: Path) -> None:
         (example,) = load_preferences(write(tmp_path, [self.ROW])).examples

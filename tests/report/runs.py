@@ -87,11 +87,13 @@ def make_run(
         displacement: of the chosen responses at the end, nats; the rejected ones move twice as far.
     """
     folder.mkdir(parents=True)
-    settings = CONFIG | ({"name": name} if name else {}) | ({"scorer": None} if course is None else {}) | dict(config or {})
+    settings = (
+        CONFIG | ({"name": name} if name else {}) | ({"scorer": None} if course is None else {}) | dict(config or {})
+    )
     (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
     for file, value in (("settings", SETTINGS), ("data_report", DATA_REPORT), ("environment", ENVIRONMENT)):
         (folder / f"{file}.json").write_text(json.dumps(value), encoding="utf-8")
-    draw = random.Random(7)
+    draw = random.Random(f"{name} {folder.name}")
     lines: list[dict[str, Any]] = []
     for i, step in enumerate(steps):
         rows = [
@@ -116,7 +118,9 @@ def _row(prompt: int, answer: int, step: int, score: float | None, responses: Ma
     return {
         "probe": probe,
         "prompt": [{"role": "user", "content": f"What is the {prompt}th thing to know about ducks?"}],
-        "response": responses.get(probe, f"Answer {answer} at {step}: ducks stay dry because oil covers their feathers."),
+        "response": responses.get(
+            probe, f"Answer {answer} at {step}: ducks stay dry because oil covers their feathers."
+        ),
         "tokens": 40 + prompt % 5,
         "finished": prompt % 3 != 0,
         "repetition": 0.01,

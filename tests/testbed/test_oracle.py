@@ -58,9 +58,7 @@ class TestMaximinA:
         ref = tensor([[[case["ref0"], 1 - case["ref0"]]]])
         base = tensor([[[case["base0"], 1 - case["base0"]]]])
         wins = two_action_wins(case["n01"], case["n10"])
-        return solve(
-            wins, ref, bounds=None, beta=case["beta"], eta=case["eta"], d0=ONE, base=base, tolerance=1e-16
-        )
+        return solve(wins, ref, bounds=None, beta=case["beta"], eta=case["eta"], d0=ONE, base=base, tolerance=1e-16)
 
     def test_reward_policy_and_loss(self, oracle: dict[str, Any], solution: Solution) -> None:
         expected = oracle["maximin_A"]["output"]
@@ -81,9 +79,7 @@ class TestMaximinB:
         case, expected = oracle["maximin_B"]["input"], oracle["maximin_B"]["output"]
         d0, ref, base = tensor([case["d0"]]), tensor([case["ref"]]), tensor([case["base"]])
         wins = wins_of(case["pairs"], 2, 3)
-        found = solve(
-            wins, ref, bounds=None, beta=case["beta"], eta=case["eta"], d0=d0, base=base, tolerance=1e-16
-        )
+        found = solve(wins, ref, bounds=None, beta=case["beta"], eta=case["eta"], d0=d0, base=base, tolerance=1e-16)
         centred = found.reward - found.reward.mean(-1, keepdim=True)
         assert torch.allclose(centred[0], tensor(expected["r"]), atol=1e-8, rtol=0)
         assert torch.allclose(found.policy[0], tensor(expected["pi"]), atol=1e-8, rtol=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from safetyvalve.training import HeldOutMeter, Objective, Totals
+from safetyvalve.training import Forward, HeldOutMeter, Objective, Totals
 from safetyvalve.trees import response_logps
 from tests.tiny import tiny_model
 from tests.training.helpers import examples
@@ -14,7 +14,7 @@ OBJECTIVE = Objective("rpo", beta=0.1, eta=0.3)
 
 
 def meter(objective: Objective = OBJECTIVE, budget: int = 60) -> HeldOutMeter:
-    return HeldOutMeter(examples(tiny_model(seed=0)), objective, "tree", budget, None, grad_examples=3)
+    return HeldOutMeter(examples(tiny_model(seed=0)), objective, Forward(token_budget=budget), grad_examples=3)
 
 
 def test_displacement_by_hand() -> None:
@@ -65,4 +65,4 @@ def test_the_budget_changes_nothing() -> None:
 
 
 def test_nothing_held_out() -> None:
-    assert HeldOutMeter([], OBJECTIVE, "tree", 10, None).measure(tiny_model()) == {}
+    assert HeldOutMeter([], OBJECTIVE, Forward()).measure(tiny_model()) == {}

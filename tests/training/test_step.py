@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 
 from safetyvalve.errors import NonFiniteLossError, UsageError
 from safetyvalve.objectives import rpo_loss
-from safetyvalve.training import Objective, PolicyTrainer, ReferencedExample, Totals, split_by_tokens
+from safetyvalve.training import Forward, Objective, PolicyTrainer, ReferencedExample, Totals
 from tests.tiny import tiny_model
 from tests.training.helpers import examples
 
@@ -31,9 +31,7 @@ def trainer(folder: Path, objective: Objective, budget: int, **kwargs: Any) -> P
     arguments = TrainingArguments(
         str(folder), use_cpu=True, report_to=[], per_device_train_batch_size=8, remove_unused_columns=False, **kwargs
     )
-    return PolicyTrainer(
-        model=model, args=arguments, objective=objective, engine="tree", token_budget=budget, autocast=None
-    )
+    return PolicyTrainer(model=model, args=arguments, objective=objective, forward=Forward(token_budget=budget))
 
 
 def step_gradient(folder: Path, objective: Objective, budget: int, dtype: torch.dtype) -> torch.Tensor:
@@ -55,7 +53,7 @@ def test_any_split_gives_the_same_gradient(tmp_path: Path, objective: Objective,
 
 def test_the_splits_are_different() -> None:
     batch = examples(tiny_model())
-    assert [len(split_by_tokens(batch, b)) for b in (1, 100, 10_000)] == [5, 3, 1]
+    assert [len(Forward(token_budget=b).split(batch)) for b in (1, 60, 100, 10_000)] == [5, 4, 2, 1]
 
 
 def test_loss_equals_the_objective_by_hand(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import json
 import re
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import NamedTuple
 
 from safetyvalve.errors import UsageError, shorten
@@ -56,7 +57,7 @@ def rubric_score(key_terms: tuple[tuple[str, ...], ...], answer: str) -> float:
     text = answer.strip().lower()
     words = _WORD.findall(text)
     mentioned = sum(any(re.search(rf"\b{re.escape(term)}", text) for term in group) for group in key_terms)
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(pairwise(words))
     repetition = 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
     return (
         2 * mentioned / len(key_terms)

@@ -42,7 +42,7 @@ class Comparison(NamedTuple):
 
     @property
     def certified(self) -> bool:
-        return self.gap <= GAP and self.policy_difference <= POLICY
+        return abs(self.gap) <= GAP and self.policy_difference <= POLICY
 
 
 def direct_problem(case: Case) -> DirectProblem:
@@ -135,7 +135,7 @@ def run(*, problems: int = 100, seed: int = 0) -> Outcome:
 
 
 def _largest(rows: list[tuple[object, ...]], columns: tuple[str, ...], name: str) -> float:
-    return max(float(str(row[columns.index(name)])) for row in rows)
+    return max(abs(float(str(row[columns.index(name)]))) for row in rows)
 
 
 def _summarise(rows: list[tuple[object, ...]], columns: tuple[str, ...]) -> Table:

@@ -35,10 +35,10 @@ REDUCTION_ETAS = (0.5, 5.0, 50.0)
 """For the comparison of reductions, in units of 1/sqrt(N) a mean-length response."""
 
 
-def run(*, sets: int = 300, seed: int = 0) -> Outcome:
+def run(*, sets: int = 300, seed: int = 0, sizes: tuple[int, ...] = SIZES) -> Outcome:
     """The sweep, the best eta as N grows, the collapse to imitation, and the reductions."""
     sweep, sweep_raw = _sweep(sets, seed)
-    growths = [_growth(sets, seed, rare) for rare in (False, True)]
+    growths = [_growth(sets, seed, sizes, rare) for rare in (False, True)]
     collapse, collapse_table, collapse_slope = _collapse(sets, seed)
     lengths, lengths_line = _reductions(sets, seed)
     growth_rows = [row for growth in growths for row in growth.rows]
@@ -59,9 +59,11 @@ def run(*, sets: int = 300, seed: int = 0) -> Outcome:
 
 
 def best_etas(values: NDArray[np.float64], grid: tuple[float, ...] = GRID) -> NDArray[np.float64]:
-    """(size, eta, set) true values to the best eta of each size."""
+    """(size, eta, set) true values to the best eta of each size; an end of the grid is returned as it stands."""
     log_grid = np.log(grid)
-    return np.array([np.exp(peak(log_grid, curve)) for curve in values.mean(-1)])
+    best = np.array([np.exp(peak(log_grid, curve)) for curve in values.mean(-1)])
+    # exp(log(x)) is off by rounding, and the ends must be recognised.
+    return np.where(np.isclose(best, grid[0]), grid[0], np.where(np.isclose(best, grid[-1]), grid[-1], best))
 
 
 def _values(problem: Problem, data: Data, etas: tuple[float, ...]) -> NDArray[np.float64]:
@@ -88,6 +90,7 @@ class Growth(NamedTuple):
     """The best eta at each size of data. ``best``, ``low``, ``high``: (size,)."""
 
     name: str
+    sizes: tuple[int, ...]
     slope: Estimate
     best: NDArray[np.float64]
     low: NDArray[np.float64]
@@ -96,35 +99,35 @@ class Growth(NamedTuple):
     raw: list[tuple[object, ...]]
 
 
-def _growth(sets: int, seed: int, rare: bool) -> Growth:
+def _growth(sets: int, seed: int, sizes: tuple[int, ...], rare: bool) -> Growth:
     """``rare`` keeps the number of comparisons of a tail action the same at every N; otherwise its share."""
     name = "same count at every N" if rare else "same share at every N"
     values: list[NDArray[np.float64]] = []
     raw: list[tuple[object, ...]] = []
-    for index, n in enumerate(SIZES):
+    for index, n in enumerate(sizes):
         rng = np.random.default_rng([seed, 20 + index, int(rare)])
         problem, _ = draw_setting("data reference", sets, rng)
         if rare:
-            problem = problem._replace(pair_law=_rarer(problem, SIZES[0] / n))
+            problem = problem._replace(pair_law=_rarer(problem, sizes[0] / n))
         data = Data.of(problem, sample_wins(problem, n, rng), BOX)
         values.append(_values(problem, data, GRID))
         raw += [(name, n, eta, *mean(v)) for eta, v in zip(GRID, values[-1], strict=True)]
     stacked = np.stack(values)
     best = best_etas(stacked)
     rng = np.random.default_rng([seed, 30])
-    slope = log_slope(SIZES, stacked, best_etas, rng)
+    slope = log_slope(sizes, stacked, best_etas, rng)
     resampled = np.stack([best_etas(stacked[..., rng.integers(0, sets, sets)]) for _ in range(400)])
     low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
     rows: list[tuple[object, ...]] = [
         (
             name,
             n,
-            f"{Estimate(best[i], low[i], high[i])}",
+            f"{Estimate(best[i], low[i], high[i])}" + (" (end of the grid)" if best[i] in (GRID[0], GRID[-1]) else ""),
             f"{Estimate(*(np.array((best[i], low[i], high[i])) * sqrt(n))):.2f}",
         )
-        for i, n in enumerate(SIZES)
+        for i, n in enumerate(sizes)
     ]
-    return Growth(name, slope, best, low, high, rows, raw)
+    return Growth(name, sizes, slope, best, low, high, rows, raw)
 
 
 def _rarer(problem: Problem, share: float) -> Tensor:
@@ -204,7 +207,7 @@ def _length(d0: Tensor, policy: Tensor, lengths: Tensor) -> NDArray[np.float64]:
 
 
 def _figure(sweep: Table, growths: list[Growth], collapse: NDArray[np.float64]) -> dict[str, Figure]:
-    figure, axes = new_figure(11, 3.6, 3)
+    figure, axes = new_figure(11, 4.2, 3)
     for name in SWEEP:
         mine = np.array([row[1:] for row in sweep.rows if row[0] == name and float(str(row[1])) > 0], dtype=float)
         zero = next(row for row in sweep.rows if row[0] == name and row[1] == 0.0)
@@ -215,12 +218,14 @@ def _figure(sweep: Table, growths: list[Growth], collapse: NDArray[np.float64]) 
     axes[0].set(xscale="log", xlabel="eta", ylabel="true value", title=f"beta {BETA:g}")
     for growth in growths:
         error = np.maximum(np.stack([growth.best - growth.low, growth.high - growth.best]), 0)
-        axes[1].errorbar(SIZES, growth.best, error, marker="o", markersize=4, label=f"tail: {growth.name}")
-    axes[1].plot(SIZES, 1 / np.sqrt(SIZES), "k--", linewidth=0.8, label="1/sqrt(N)")
+        axes[1].errorbar(growth.sizes, growth.best, error, marker="o", markersize=4, label=f"tail: {growth.name}")
+    axes[1].plot(growths[0].sizes, 1 / np.sqrt(growths[0].sizes), "k--", linewidth=0.8, label="1/sqrt(N)")
     axes[1].set(xscale="log", yscale="log", xlabel="comparisons N", ylabel="eta", title="best eta")
     axes[2].plot(LARGE, collapse, "o-", label="measured")
     axes[2].plot(LARGE, collapse[0] * LARGE[0] / np.array(LARGE), "k--", linewidth=0.8, label="slope -1")
     axes[2].set(xscale="log", yscale="log", xlabel="eta", ylabel="distance to the baseline", title="imitation")
     for axis in axes:
-        axis.legend(frameon=False, fontsize=7)
+        axis.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
+    axes[2].set_xticks(LARGE, [f"{eta:g}" for eta in LARGE])
+    axes[2].minorticks_off()
     return {"eta": figure}

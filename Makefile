@@ -1,0 +1,39 @@
+# People and CI use the same targets. `make quickstart` and `make test` are the two to know.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: setup quickstart test test-slow check bench clean
+
+setup: $(INSTALLED) ## install into .venv, and convert the model that the quickstart trains
+	$(BIN)/python -c "from safetyvalve.models import resolve; print('model:', resolve('smollm2-135m'))"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade -c constraints.txt pip
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+quickstart: setup ## align a model by DPO and by RPO on the same data, and report (ten minutes)
+	$(BIN)/safetyvalve quickstart
+
+test: $(INSTALLED) ## the default suite
+	$(BIN)/pytest
+
+test-slow: setup ## training runs on the real model, and the browser
+	$(BIN)/pytest -m slow
+
+check: $(INSTALLED) ## format, lint, strict types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/make_cli_page.py --check
+
+bench: setup ## speed of the shared-prefix forward, as a ratio; wants the machine to itself
+	$(BIN)/python benchmarks/engine.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

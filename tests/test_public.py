@@ -1,0 +1,36 @@
+"""Public names, pinned: a change here is a change for users."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+PUBLIC = {
+    "safetyvalve": {"__version__", "load_preferences", "response_logps", "dpo_loss", "rpo_loss", "PolicyTrainer"},
+    "safetyvalve.objectives": {
+        "PAPER_ETA", "PREFERENCE_LOSSES", "ImplicitRewards", "PeerSettings", "PreferenceLoss", "Reduction", "dpo_loss",
+        "effective_token_weight", "implicit_rewards", "ipo_loss", "parity_margin", "peer_settings", "rpo_loss",
+        "sft_loss",
+    },
+    "safetyvalve.trees": {
+        "Divergence", "Engine", "EngineChoice", "PackedRow", "ReferenceCache", "ResponseLogps", "Segment", "Tree",
+        "choose_engine", "largest_difference", "pack_by_budget", "pack_row", "response_logps", "sequence_kl",
+        "tree_attention", "weights_hash",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_names(module: str) -> None:
+    found = importlib.import_module(module)
+    assert set(found.__all__) == PUBLIC[module]
+    assert all(getattr(found, name) is not None for name in found.__all__)
+
+
+def test_importing_the_package_is_light() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, safetyvalve; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
