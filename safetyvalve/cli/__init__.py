@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
 import typer
 from typer.exceptions import Abort, Exit, TyperException
@@ -41,20 +43,33 @@ def root(version: bool = typer.Option(False, "--version", callback=_version, is_
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status. 2 is a mistake of the user, told in one line."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        status = app(args=words, prog_name="safetyvalve", standalone_mode=False)
     except Exit as error:
         return error.exit_code
     except (Abort, KeyboardInterrupt):
         print("safetyvalve: interrupted", file=sys.stderr)
         return 130
     except TyperException as error:
-        print(f"safetyvalve: {_one_line(error.format_message())} See `safetyvalve --help`.", file=sys.stderr)
+        print(f"safetyvalve: {_explain(error, words)}", file=sys.stderr)
         return 2
     except SafetyValveError as error:
         print(f"safetyvalve: {_one_line(str(error))}", file=sys.stderr)
         return 2
     return status if isinstance(status, int) else 0
+
+
+def _explain(error: TyperException, words: Sequence[str]) -> str:
+    """The parser's message with the value that was given, which it leaves out, and where to read on."""
+    message = _one_line(error.format_message())
+    if option := re.search(r"'(--[\w-]+)'", message):
+        given = [b for a, b in pairwise(words) if a == option[1]]
+        given += [w.partition("=")[2] for w in words if w.startswith(option[1] + "=")]
+        if given and f"'{given[-1]}'" not in message:
+            message += f" Given: '{given[-1]}'."
+    context = getattr(error, "ctx", None)
+    return f"{message} See `{context.command_path if context else 'safetyvalve'} --help`."
 
 
 def _one_line(message: str) -> str:

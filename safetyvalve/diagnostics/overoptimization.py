@@ -22,7 +22,7 @@ class RunVerdict(NamedTuple):
     """What a run's scores show.
 
     ``kind`` is ``overoptimized`` (the score fell significantly below an earlier checkpoint while the learned reward
-    rose), ``worse`` (it fell, and the learned reward did not rise), ``improved`` (it ends above the start, and no
+    did not fall), ``worse`` (both fell significantly), ``improved`` (it ends above the start, and no
     fall is seen) or ``no_change`` (neither is seen).
     """
 
@@ -48,7 +48,7 @@ class Comparison(NamedTuple):
 
 def judge_run(
     scores: Sequence[Sequence[float]],
-    proxy: Sequence[float],
+    proxy: Sequence[Sequence[float]],
     steps: Sequence[int],
     *,
     confidence: float = 0.95,
@@ -61,7 +61,7 @@ def judge_run(
 
     Args:
         scores: [checkpoint][prompt] independent scores, the mean over a prompt's samples; higher is better.
-        proxy: [checkpoint] the learned reward, in any unit that keeps order.
+        proxy: [checkpoint][prompt] the learned reward of the same answers, in any unit that keeps order.
         steps: [checkpoint] optimizer steps, increasing; the first is the model before training.
         confidence: of the whole verdict.
 
@@ -74,10 +74,11 @@ def judge_run(
             f"scores have shape {table.shape}; at least two checkpoints by two prompts are needed to see a change. "
             "Evaluate more often, or sample more prompts."
         )
-    if len(proxy) != len(table) or len(steps) != len(table) or list(steps) != sorted(set(steps)):
+    learned = np.asarray(proxy, dtype=np.float64)
+    if learned.shape != table.shape or len(steps) != len(table) or list(steps) != sorted(set(steps)):
         raise UsageError(
-            f"there are {len(table)} checkpoints, {len(proxy)} proxy values and the steps {list(steps)}; they must be "
-            "as many, and the steps increasing."
+            f"scores have shape {table.shape}, proxy values {learned.shape}, and the steps are {list(steps)}; the first "
+            "two must be equal, with one step a checkpoint, increasing."
         )
     final, earlier = table[-1], table[:-1]
     each = 1 - (1 - confidence) / len(earlier)
@@ -86,8 +87,9 @@ def judge_run(
     worst = int(np.argmin([f.estimate / f.standard_error if f.standard_error else _sign(f.estimate) for f in falls]))
     gain = mean_interval(final - table[0], confidence=confidence)
     if falls[worst].high < 0:
+        learned_change = mean_interval(learned[-1] - learned[worst], confidence=each)
         kind: Literal["overoptimized", "worse", "improved", "no_change"] = (
-            "overoptimized" if proxy[-1] > proxy[worst] else "worse"
+            "worse" if learned_change.high < 0 else "overoptimized"
         )
     else:
         kind = "improved" if gain.low > 0 else "no_change"

@@ -132,13 +132,13 @@ def _curve(axes: Any, line: Line) -> None:
 
 
 def _step_labels(axes: Any, lines: Sequence[Line]) -> None:
-    """Steps beside their points, ends first; a label that would touch an earlier one is left out."""
-    taken: list[tuple[float, float]] = []
+    """Steps beside their points, ends first; a label that would touch an earlier one or a name is left out."""
+    taken = [place for line in lines if line.steps for place in _name_places(axes, line)]
     for place, line in enumerate(lines):
         last = len(line.steps) - 1
         indices = _spread_indices(len(line.steps), 6)
         for i in sorted(indices, key=lambda i, last=last: (i not in (0, last), i)):  # type: ignore[misc]
-            x, y = axes.transData.transform((line.x[i], line.y[i])) * 72 / axes.figure.dpi
+            x, y = _in_points(axes, line.x[i], line.y[i])
             x, y = x + (-10 if i == last else 10), y + (-7 if place % 2 else 9)
             if any(abs(x - a) < 15 and abs(y - b) < 10 for a, b in taken):
                 continue
@@ -152,6 +152,19 @@ def _step_labels(axes: Any, lines: Sequence[Line]) -> None:
                 color=line.colour,
                 fontsize=9,
             )
+
+
+def _in_points(axes: Any, x: float, y: float) -> tuple[float, float]:
+    place = axes.transData.transform((x, y)) * 72 / axes.figure.dpi
+    return float(place[0]), float(place[1])
+
+
+def _name_places(axes: Any, line: Line) -> list[tuple[float, float]]:
+    """Where the name of a curve stands that ends inside the panel, in points, every 10 of its width."""
+    if _reaches(line, *axes.get_xlim()):
+        return []
+    x, y = _in_points(axes, line.x[-1], line.y[-1])
+    return [(x + 7 + along, y) for along in range(0, int(_text_width(_short(line.label))) + 1, 10)]
 
 
 def _spread_indices(count: int, limit: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +45,7 @@ def run_training(
             it got.
     """
     progress = progress or Progress(enabled=False)
+    gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
     loaded = load_preferences(settings.source.data, form=settings.source.format, max_drop=settings.source.max_drop)
     folder = RunFolder(output)

@@ -101,6 +101,7 @@ class SampleMeter:
                 "repetition": repetition(s.text),
                 "kl": float(kl[i]),
                 "log_ratio": float(ratio[i]),
+                "implicit_reward_gain": self.beta * float(ratio[i] - ratio_of_first[i]),
             }
             for i, s in enumerate(samples)
         ]

@@ -18,7 +18,9 @@ def table(means: list[float], spread: float = 0.5, prompts: int = 60, seed: int 
     return [(m + prompt + draw.normal(0, spread, prompts)).tolist() for m in means]
 
 
-RISING = [0.0, 1.0, 2.0, 3.0]
+RISING = table([0.0, 1.0, 2.0, 3.0], seed=9)
+FLAT_END = table([0.0, 3.0, 3.0, 3.0], seed=9)
+FALLING_END = table([0.0, 3.0, 2.0, 1.0], seed=9)
 
 
 @pytest.mark.parametrize(
@@ -27,11 +29,12 @@ RISING = [0.0, 1.0, 2.0, 3.0]
         ([0, 1, 2, 3], RISING, "improved"),
         ([0, 2, 2, 1], RISING, "overoptimized"),
         ([0, 1, 0, -2], RISING, "overoptimized"),
-        ([0, 2, 2, 1], [0, 3, 2, 1], "worse"),
+        ([0, 2, 2, 1], FLAT_END, "overoptimized"),
+        ([0, 2, 2, 1], FALLING_END, "worse"),
         ([0, 0, 0, 0], RISING, "no_change"),
     ],
 )
-def test_kinds(means: list[float], proxy: list[float], kind: str) -> None:
+def test_kinds(means: list[float], proxy: list[list[float]], kind: str) -> None:
     assert judge_run(table(means), proxy, STEPS).kind == kind
 
 
@@ -51,13 +54,13 @@ def test_false_alarms_stay_below_the_stated_rate() -> None:
     """No change at all: 'overoptimized' in at most 5% of 400 runs, whatever the number of checkpoints."""
     steps = list(range(8))
     alarms = sum(
-        judge_run(table([0.0] * 8, seed=s), list(map(float, steps)), steps).kind == "overoptimized" for s in range(400)
+        judge_run(table([0.0] * 8, seed=s), table(list(map(float, steps)), seed=s), steps).kind == "overoptimized" for s in range(400)
     )
     assert alarms <= 20
 
 
 def test_equal_scores_are_no_fall() -> None:
-    assert judge_run([[1.0, 2.0], [1.0, 2.0]], [0, 1], [0, 5]).kind == "no_change"
+    assert judge_run([[1.0, 2.0], [1.0, 2.0]], [[0, 0], [1, 1]], [0, 5]).kind == "no_change"
 
 
 @pytest.mark.parametrize(
@@ -72,11 +75,11 @@ def test_compare(first: float, second: float, kind: str) -> None:
 
 def test_refusals() -> None:
     with pytest.raises(UsageError, match="at least two checkpoints by two prompts"):
-        judge_run([[1.0, 2.0]], [0], [0])
-    with pytest.raises(UsageError, match="they must be as many"):
-        judge_run(table([0, 1]), [0, 1, 2], [0, 1])
-    with pytest.raises(UsageError, match="steps increasing"):
-        judge_run(table([0, 1]), [0, 1], [5, 5])
+        judge_run([[1.0, 2.0]], [[0.0, 0.0]], [0])
+    with pytest.raises(UsageError, match=r"proxy values \(3, 60\)"):
+        judge_run(table([0, 1]), table([0, 1, 2]), [0, 1])
+    with pytest.raises(UsageError, match="increasing"):
+        judge_run(table([0, 1]), table([0, 1]), [5, 5])
     with pytest.raises(UsageError, match="the same prompts"):
         compare_final([1.0, 2.0], [1.0])
     with pytest.raises(UsageError, match="not finite"):

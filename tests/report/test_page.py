@@ -119,7 +119,7 @@ def test_no_english_sentence_is_left_in_the_japanese_page(runs: dict[str, RunRec
 
 def test_hostile_answers_are_inert(tmp_path: Path) -> None:
     folder = make_run(
-        tmp_path / "r", "<b>x</b> $\\frac{1}{", [0.5, 0.6], gains=[0, 1], steps=[0, 40], prompts=7, responses=HOSTILE,
+        tmp_path / "r", "<b>x</b> $\\frac{$", [0.5, 0.6], gains=[0, 1], steps=[0, 40], prompts=7, responses=HOSTILE,
         config={"note": "<script>alert(3)</script>", "mixed\u202e": ["</td>", None]},
     )  # fmt: skip
     data = json.loads((folder / "data_report.json").read_text())
@@ -131,6 +131,7 @@ def test_hostile_answers_are_inert(tmp_path: Path) -> None:
     assert {"script", "img"}.isdisjoint(tag for tag, _ in reader.tags)
     assert sum(tag == "h1" for tag, _ in reader.tags) == 1
     assert "&lt;script&gt;alert(1)" in page
+    assert "<b>x" not in page
     assert "{{ 7 * 7 }}" in page
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x00\x1b\ud800-\udfff]", page)
     assert '<span class="code">U+202E</span>gnp.exe' in page

@@ -80,6 +80,13 @@ def test_damage_before_the_end_is_refused(folder: Path) -> None:
         read_run(folder)
 
 
+def test_a_damaged_last_line_that_is_ended_is_no_interruption(folder: Path) -> None:
+    with (folder / "metrics.jsonl").open("a") as stream:
+        stream.write('{"kind": "train", "st\n')
+    with pytest.raises(RunError, match="Only the last line of an interrupted run"):
+        read_run(folder)
+
+
 def test_nothing_but_half_a_line(folder: Path) -> None:
     (folder / "metrics.jsonl").write_text('{"kind"')
     with pytest.raises(RunError, match="holds no whole line"):
