@@ -1,6 +1,6 @@
 """The sweep behind the default of eta (docs/eta.md): final independent score against eta, over seeds and regimes.
 
-    python benchmarks/eta_sweep.py OUTPUT_FOLDER [--etas 0 0.005 0.05 0.2 1] [--seeds 0] [--regimes hard gentle]
+    python benchmarks/eta_sweep.py OUTPUT_FOLDER [--etas 0 0.005 0.05 0.2 1] [--seeds 0] [--regimes quickstart hard gentle]
 
 Held-out prompts are halved by the split: eta is chosen on the validation half and reported on the test half. Finished
 runs in OUTPUT_FOLDER are kept and not repeated, so the sweep can be stopped and started. eta 0 is DPO.
@@ -32,9 +32,21 @@ from safetyvalve.training import (  # noqa: E402
     run_training,
 )
 
-REGIMES = {"hard": (0.01, 1e-4), "gentle": (0.05, 5e-5)}
-"""beta and learning rate: what the quickstart uses, and less pressure."""
-HELD_OUT, PROBES, STEPS, PROMPTS_PER_STEP = 256, 96, 48, 4
+
+class Regime(NamedTuple):
+    """How hard the policy is pushed."""
+
+    beta: float
+    learning_rate: float
+    steps: int
+
+
+REGIMES = {
+    "quickstart": Regime(0.01, 2e-4, 36),
+    "hard": Regime(0.01, 1e-4, 48),
+    "gentle": Regime(0.05, 5e-5, 48),
+}
+HELD_OUT, PROBES, PROMPTS_PER_STEP = 256, 96, 4
 
 
 class Row(NamedTuple):
@@ -54,7 +66,7 @@ def run(folder: Path, regime: str, eta: float, seed: int) -> Path:
     path = folder / f"{regime}-eta{eta:g}-seed{seed}"
     if (path / "model").exists():
         return path
-    beta, rate = REGIMES[regime]
+    beta, rate, steps = REGIMES[regime]
     settings = RunSettings(
         name=path.name,
         source=DataSource(
@@ -62,9 +74,9 @@ def run(folder: Path, regime: str, eta: float, seed: int) -> Path:
         ),
         objective=Objective("rpo", beta=beta, eta=eta),
         optimization=Optimization(
-            steps=STEPS, prompts_per_step=PROMPTS_PER_STEP, learning_rate=rate, token_budget=4096, seed=seed
+            steps=steps, prompts_per_step=PROMPTS_PER_STEP, learning_rate=rate, token_budget=4096, seed=seed
         ),
-        observation=Observation(every=STEPS, held_out_examples=32, prompts=PROBES, samples_per_prompt=1),
+        observation=Observation(every=steps, held_out_examples=32, prompts=PROBES, samples_per_prompt=1),
         scorer="quickstart-rubric",
     )
     run_training(settings, path, scorer=score_answers, progress=Progress(name=path.name))
@@ -73,7 +85,10 @@ def run(folder: Path, regime: str, eta: float, seed: int) -> Path:
 
 def read(path: Path, regime: str, eta: float, seed: int) -> Row:
     """Final scores, with the probes of even and odd place as validation and test."""
-    samples = [json.loads(line) for line in (path / "samples" / f"step-{STEPS:06d}.jsonl").read_text().splitlines()]
+    samples = [
+        json.loads(line)
+        for line in (path / "samples" / f"step-{REGIMES[regime].steps:06d}.jsonl").read_text().splitlines()
+    ]
     scores = [s["independent_score"] for s in samples]
     metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     last = [m for m in metrics if m["kind"] == "evaluation"][-1]

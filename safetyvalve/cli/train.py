@@ -27,9 +27,7 @@ def train(
     max_drop: float = _option(0.01, _DATA, "Largest share of rows that may be dropped."),
     held_out: str = _option("0.1", _DATA, "Share (0.1) or number (200) of examples kept for measuring."),
     split_seed: int = _option(0, _DATA, "Chooses the held-out conversations."),
-    max_length: int | None = _option(
-        None, _DATA, "Most tokens of prompt plus response; default: the context."
-    ),
+    max_length: int | None = _option(None, _DATA, "Most tokens of prompt plus response; default: the context."),
     on_long: str = _option("error", _DATA, "What to do with longer ones: error or drop."),
     chat_template: Path | None = _option(None, _DATA, "Jinja file that replaces the tokenizer's chat template."),
     trust_remote_code: bool = _option(False, _DATA, "Run code that comes with the model.", "--trust-remote-code"),

@@ -77,8 +77,8 @@ def judge_run(
     learned = np.asarray(proxy, dtype=np.float64)
     if learned.shape != table.shape or len(steps) != len(table) or list(steps) != sorted(set(steps)):
         raise UsageError(
-            f"scores have shape {table.shape}, proxy values {learned.shape}, and the steps are {list(steps)}; the first "
-            "two must be equal, with one step a checkpoint, increasing."
+            f"scores have shape {table.shape}, proxy values {learned.shape}, and the steps are {list(steps)}; the "
+            "first two must be equal, with one step a checkpoint, increasing."
         )
     final, earlier = table[-1], table[:-1]
     each = 1 - (1 - confidence) / len(earlier)

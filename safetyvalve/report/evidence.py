@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from safetyvalve.diagnostics import Comparison, RunVerdict, compare_final, judge_run
-from safetyvalve.report.record import RunRecord, number
+from safetyvalve.report.record import RunRecord
 from safetyvalve.stats import Interval, mean_interval
 
 __all__ = ["Evidence", "FinalComparison", "Pair", "compare_runs", "evidence_of", "final_interval"]
@@ -21,7 +21,6 @@ _POSSIBLE = {
     "repetition": (0.0, 1.0),
     "finished": (0.0, 1.0),
 }
-_PROXY = "samples/implicit_reward_gain"
 
 
 class Evidence(NamedTuple):
@@ -70,18 +69,18 @@ def evidence_of(record: RunRecord) -> Evidence:
     scores = {step: by_prompt for step, by_prompt in scores.items() if by_prompt}
     if not scores:
         return Evidence(record.name, "unscored")
-    proxies = {int(e["step"]): number(e.get(_PROXY)) for e in record.evaluations}
-    known = [(step, proxy) for step in scores if (proxy := proxies.get(step)) is not None]
-    if not known:
+    learned = {step: record.by_prompt(step, "learned") for step in scores}
+    steps = tuple(step for step in scores if learned[step])
+    if not steps:
         return Evidence(record.name, "undetermined")
-    steps = tuple(step for step, _ in known)
-    prompts = sorted(set.intersection(*(set(scores[step]) for step in steps)))
+    prompts = sorted(set.intersection(*(set(scores[step]) & set(learned[step]) for step in steps)))
     table = [[scores[step][prompt] for prompt in prompts] for step in steps]
+    proxy = [[learned[step][prompt] for prompt in prompts] for step in steps]
     means = tuple(sum(row) / len(row) for row in table) if prompts else ()
     base = Evidence(record.name, "undetermined", steps, means, scores[steps[-1]], len(prompts))
     if len(steps) < 2 or len(prompts) < 2:
         return base
-    verdict = judge_run(table, [proxy for _, proxy in known], steps)
+    verdict = judge_run(table, proxy, steps)
     return base._replace(status=verdict.kind, verdict=verdict)
 
 

@@ -16,12 +16,12 @@ MESSAGES: dict[str, str] = {
     # the finding, first sentence
     "finding.verdicts": "By the independent score, {clauses}.",
     "clause.overoptimized": (
-        "{run} overoptimized: its learned reward kept rising while that score fell from {before} {before_when} to "
+        "{run} overoptimized: its own learned reward stayed up while that score fell from {before} {before_when} to "
         "{after} {after_when}"
     ),
     "clause.worse": (
-        "{run} got worse: its score fell from {before} {before_when} to {after} {after_when}, and its learned reward "
-        "did not rise either"
+        "{run} got worse: its score fell from {before} {before_when} to {after} {after_when}, and its own learned "
+        "reward fell too"
     ),
     "clause.improved": (
         "{run} improved: its score rose from {start} {start_when} to {after} {after_when}, and no later fall goes "
@@ -109,9 +109,7 @@ MESSAGES: dict[str, str] = {
         "What training itself pushes up: how much more likely the model makes an answer than the model before training."
     ),
     "words.over": "Overoptimized",
-    "words.over.text": (
-        "The learned reward went on rising while the independent score fell: better by its own measure only."
-    ),
+    "words.over.text": ("The independent score fell while the learned reward did not: better by its own measure only."),
     "words.interval": "95% interval",
     "words.interval.text": (
         "The range of values that the data leave plausible. Where it excludes zero, a difference is called seen."
@@ -321,9 +319,9 @@ MESSAGES: dict[str, str] = {
     ),
     "methods.verdict": (
         "Verdict of a run: the final score is compared with every earlier evaluation, paired by prompt, by Student's "
-        "t intervals at 1 − 0.05 / m for m comparisons (Bonferroni). A fall while the learned reward rose is called "
-        "overoptimized, a fall without that rise worse, no fall and an end above the start improved. Each run's "
-        "verdict holds at 95% by itself, not for all runs together."
+        "t intervals at 1 − 0.05 / m for m comparisons (Bonferroni). A fall is called overoptimized, or worse where "
+        "the learned reward fell too (its paired interval below zero); no fall and an end above the start improved. "
+        "Each run's verdict holds at 95% by itself, not for all runs together."
     ),
     "methods.compare": (
         "Comparison of runs: final scores on the prompts that all runs share, paired by prompt. With more than two "

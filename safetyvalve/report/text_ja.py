@@ -16,11 +16,11 @@ MESSAGES: dict[str, str] = {
     # the finding, first sentence
     "finding.verdicts": "独立スコアによる判定は、{clauses}です。",
     "clause.overoptimized": (
-        "{run}が「過剰最適化」（学習報酬は上がり続けたのに、独立スコアは{before_when}の{before}から{after_when}の"
+        "{run}が「過剰最適化」（学習報酬は高いままなのに、独立スコアは{before_when}の{before}から{after_when}の"
         "{after}へ低下）"
     ),
     "clause.worse": (
-        "{run}が「悪化」（独立スコアが{before_when}の{before}から{after_when}の{after}へ低下し、学習報酬も上がらず）"
+        "{run}が「悪化」（独立スコアが{before_when}の{before}から{after_when}の{after}へ低下し、学習報酬も低下）"
     ),
     "clause.improved": (
         "{run}が「改善」（{start_when}の{start}から{after_when}の{after}へ上昇し、途中からの低下は偶然の範囲内）"
@@ -107,7 +107,7 @@ MESSAGES: dict[str, str] = {
     ),
     "words.over": "過剰最適化",
     "words.over.text": (
-        "学習報酬は上がり続けるのに独立スコアが下がること。つまり、自分の尺度の上でだけ良くなることです。"
+        "学習報酬は下がらないのに独立スコアが下がること。つまり、自分の尺度の上でだけ良くなることです。"
     ),
     "words.interval": "95%区間",
     "words.interval.text": "データと矛盾しない値の範囲（信頼区間）です。ゼロを含まないとき、差が確認できたと書きます。",
@@ -305,8 +305,8 @@ MESSAGES: dict[str, str] = {
     ),
     "methods.verdict": (
         "各学習の判定では、最終スコアをそれ以前のすべての評価と、プロンプトごとに対応させたt区間で比べます。m回の比較"
-        "に対し水準は1 − 0.05 / mです（ボンフェローニ）。学習報酬が上がる中でのスコアの低下を「過剰最適化」、学習報酬"
-        "の上昇を伴わない低下を「悪化」、低下がなく開始時を上回る場合を「改善」とします。判定は学習ごとに95%の水準で"
+        "に対し水準は1 − 0.05 / mです（ボンフェローニ）。スコアの低下を「過剰最適化」、学習報酬も低下した（対応させた区"
+        "間が0未満の）場合を「悪化」、低下がなく開始時を上回る場合を「改善」とします。判定は学習ごとに95%の水準で"
         "、全体での水準ではありません。"
     ),
     "methods.compare": (

@@ -97,7 +97,7 @@ def make_run(
     lines: list[dict[str, Any]] = []
     for i, step in enumerate(steps):
         rows = [
-            _row(p, k, step, None if course is None else course[i] + draw.gauss(0, noise), responses or {})
+            _row(p, k, step, None if course is None else course[i] + draw.gauss(0, noise), responses or {}, gains[i])
             for p in range(first_prompt, first_prompt + prompts)
             for k in range(2)
         ]
@@ -113,7 +113,9 @@ def write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def _row(prompt: int, answer: int, step: int, score: float | None, responses: Mapping[str, str]) -> dict[str, Any]:
+def _row(
+    prompt: int, answer: int, step: int, score: float | None, responses: Mapping[str, str], gain: float
+) -> dict[str, Any]:
     probe = f"probe{prompt:03d}"
     return {
         "probe": probe,
@@ -126,6 +128,7 @@ def _row(prompt: int, answer: int, step: int, score: float | None, responses: Ma
         "repetition": 0.01,
         "kl": 0.2 * step,
         "log_ratio": 0.1 * step,
+        "implicit_reward_gain": gain + 0.01 * (prompt % 5),
         "independent_score": score,
     }
 

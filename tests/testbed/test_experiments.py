@@ -11,7 +11,7 @@ import pytest
 
 from safetyvalve.errors import RunError, UsageError
 from safetyvalve.testbed import Outcome, Table, write
-from safetyvalve.testbed.experiments import eta, limits, overoptimization, rate
+from safetyvalve.testbed.experiments import duality, eta, limits, overoptimization, rate
 from safetyvalve.testbed.output import markdown
 from safetyvalve.testbed.summary import log_slope, mean, peak, worst
 
@@ -19,10 +19,12 @@ from safetyvalve.testbed.summary import log_slope, mean, peak, worst
 def small(name: str, seed: int = 0) -> Outcome:
     if name == "overoptimization":
         return overoptimization.run(sets=3, seed=seed, settings=("data reference",))
+    if name == "duality":
+        return duality.run(problems=3, seed=seed)
     if name == "rate":
         return rate.run(sets=4, seed=seed, sizes=(100, 1000))
     if name == "eta":
-        return eta.run(sets=3, seed=seed, sizes=(50, 200))
+        return eta.run(sets=3, seed=seed, sizes=(50, 200), grid=(0.02, 0.1, 0.5))
     return limits.run(sets=3, seed=seed)
 
 
@@ -41,7 +43,7 @@ def test_a_small_run_writes_what_it_found(name: str, tmp_path: Path) -> None:
     assert all(line in text for line in outcome.headline)
 
 
-@pytest.mark.parametrize("name", ["overoptimization", "rate"])
+@pytest.mark.parametrize("name", ["duality", "rate"])
 def test_the_seed_decides(name: str, tmp_path: Path) -> None:
     first, again, other = (write(small(name, seed), tmp_path / str(i)) for i, seed in enumerate((1, 1, 2)))
     for a, b in zip(first, again, strict=True):

@@ -22,7 +22,7 @@ from safetyvalve.training import (
 __all__ = ["Quickstart", "run_quickstart"]
 
 
-# A regime in which DPO overoptimizes within minutes: few labels, seen twice, a high learning rate and weak regularisation.
+# A regime in which DPO overoptimizes within minutes: few labels, seen twice, a high learning rate, weak regularisation.
 # docs/quickstart.md says what happens under less pressure.
 HELD_OUT = 256
 """Of the 320 shipped prompts; 64 are left to train on."""

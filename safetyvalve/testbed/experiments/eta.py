@@ -35,10 +35,10 @@ REDUCTION_ETAS = (0.5, 5.0, 50.0)
 """For the comparison of reductions, in units of 1/sqrt(N) a mean-length response."""
 
 
-def run(*, sets: int = 300, seed: int = 0, sizes: tuple[int, ...] = SIZES) -> Outcome:
+def run(*, sets: int = 300, seed: int = 0, sizes: tuple[int, ...] = SIZES, grid: tuple[float, ...] = GRID) -> Outcome:
     """The sweep, the best eta as N grows, the collapse to imitation, and the reductions."""
-    sweep, sweep_raw = _sweep(sets, seed)
-    growths = [_growth(sets, seed, sizes, rare) for rare in (False, True)]
+    sweep, sweep_raw = _sweep(sets, seed, grid)
+    growths = [_growth(sets, seed, sizes, grid, rare) for rare in (False, True)]
     collapse, collapse_table, collapse_slope = _collapse(sets, seed)
     lengths, lengths_line = _reductions(sets, seed)
     growth_rows = [row for growth in growths for row in growth.rows]
@@ -71,12 +71,12 @@ def _values(problem: Problem, data: Data, etas: tuple[float, ...]) -> NDArray[np
     return np.stack([measure(problem, data, partial(rpo, eta=eta), (0.1, BETA)).value[-1] for eta in etas])
 
 
-def _sweep(sets: int, seed: int) -> tuple[Table, Table]:
+def _sweep(sets: int, seed: int, grid: tuple[float, ...]) -> tuple[Table, Table]:
     rows: list[tuple[object, ...]] = []
     raw: list[tuple[object, ...]] = []
     for index, name in enumerate(SWEEP):
         drawn = draw(name, sets, np.random.default_rng([seed, 10 + index]))
-        for eta, value in zip((0.0, *GRID), _values(drawn.problem, drawn.data, (0.0, *GRID)), strict=True):
+        for eta, value in zip((0.0, *grid), _values(drawn.problem, drawn.data, (0.0, *grid)), strict=True):
             estimate = mean(value)
             rows.append((name, eta, f"{eta * sqrt(N):.2f}", f"{estimate:.3f}"))
             raw.append((name, eta, *estimate))
@@ -99,7 +99,7 @@ class Growth(NamedTuple):
     raw: list[tuple[object, ...]]
 
 
-def _growth(sets: int, seed: int, sizes: tuple[int, ...], rare: bool) -> Growth:
+def _growth(sets: int, seed: int, sizes: tuple[int, ...], grid: tuple[float, ...], rare: bool) -> Growth:
     """``rare`` keeps the number of comparisons of a tail action the same at every N; otherwise its share."""
     name = "same count at every N" if rare else "same share at every N"
     values: list[NDArray[np.float64]] = []
@@ -110,19 +110,19 @@ def _growth(sets: int, seed: int, sizes: tuple[int, ...], rare: bool) -> Growth:
         if rare:
             problem = problem._replace(pair_law=_rarer(problem, sizes[0] / n))
         data = Data.of(problem, sample_wins(problem, n, rng), BOX)
-        values.append(_values(problem, data, GRID))
-        raw += [(name, n, eta, *mean(v)) for eta, v in zip(GRID, values[-1], strict=True)]
+        values.append(_values(problem, data, grid))
+        raw += [(name, n, eta, *mean(v)) for eta, v in zip(grid, values[-1], strict=True)]
     stacked = np.stack(values)
-    best = best_etas(stacked)
+    best = best_etas(stacked, grid)
     rng = np.random.default_rng([seed, 30])
-    slope = log_slope(sizes, stacked, best_etas, rng)
-    resampled = np.stack([best_etas(stacked[..., rng.integers(0, sets, sets)]) for _ in range(400)])
+    slope = log_slope(sizes, stacked, partial(best_etas, grid=grid), rng)
+    resampled = np.stack([best_etas(stacked[..., rng.integers(0, sets, sets)], grid) for _ in range(400)])
     low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
     rows: list[tuple[object, ...]] = [
         (
             name,
             n,
-            f"{Estimate(best[i], low[i], high[i])}" + (" (end of the grid)" if best[i] in (GRID[0], GRID[-1]) else ""),
+            f"{Estimate(best[i], low[i], high[i])}" + (" (end of the grid)" if best[i] in (grid[0], grid[-1]) else ""),
             f"{Estimate(*(np.array((best[i], low[i], high[i])) * sqrt(n))):.2f}",
         )
         for i, n in enumerate(sizes)
