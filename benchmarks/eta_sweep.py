@@ -1,9 +1,9 @@
 """The sweep behind the default of eta (docs/eta.md): final independent score against eta, over seeds and regimes.
 
-    python benchmarks/eta_sweep.py OUTPUT_FOLDER [--etas 0 0.005 0.05 0.2 1] [--seeds 0] [--regimes quickstart hard gentle]
+    python benchmarks/eta_sweep.py FOLDER [--etas 0 0.005 0.05 0.2 1] [--seeds 0] [--regimes quickstart hard gentle]
 
 Held-out prompts are halved by the split: eta is chosen on the validation half and reported on the test half. Finished
-runs in OUTPUT_FOLDER are kept and not repeated, so the sweep can be stopped and started. eta 0 is DPO.
+runs in FOLDER are kept and not repeated, so the sweep can be stopped and started. eta 0 is DPO.
 """
 
 from __future__ import annotations

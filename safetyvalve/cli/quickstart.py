@@ -16,7 +16,7 @@ def quickstart(
     output: Path = typer.Option(Path("runs/quickstart"), help="Folder for the two runs and their report."),
     steps: int = typer.Option(36, help="Optimizer steps of each run."),
     beta: float = typer.Option(0.01, help="Strength of the KL regularisation of both."),
-    eta: float | None = typer.Option(None, help="Weight of RPO's SFT term; 0.2 by default.", show_default=False),
+    eta: float | None = typer.Option(None, help="Weight of RPO's SFT term; 0.05 by default.", show_default=False),
     seed: int = typer.Option(0, help="Of data order and sampling."),
     lang: Literal["en", "ja"] = typer.Option("en", help="Language of the report: en or ja."),
 ) -> None:

@@ -43,13 +43,23 @@ def overoptimization(
     objective: Annotated[
         str | None, typer.Option(help="A loss of your own to run beside the others: module:function.")
     ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="Run this setting only, such as 'long tail'; may be repeated.")
+    ] = None,
 ) -> None:
     """True value against KL and beta: DPO, IPO, chi-PO, an ensemble, RPO with several baselines."""
     from safetyvalve.testbed.custom import load_objective
     from safetyvalve.testbed.experiments import overoptimization as experiment
+    from safetyvalve.testbed.generate import SETTINGS, check_settings
 
     loss = None if objective is None else load_objective(objective)
-    _report(lambda: experiment.run(sets=sets or 600, seed=seed, objective=loss, objective_name=objective or ""), out)
+    settings = check_settings(setting) if setting else SETTINGS
+    _report(
+        lambda: experiment.run(
+            sets=sets or 600, seed=seed, settings=settings, objective=loss, objective_name=objective or ""
+        ),
+        out,
+    )
 
 
 @app.command()

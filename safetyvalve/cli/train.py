@@ -35,7 +35,7 @@ def train(
     objective: str = _option("rpo", _OBJECTIVE, "rpo, dpo, ipo or sft."),
     beta: float = _option(0.05, _OBJECTIVE, "Strength of the KL regularisation, above 0."),
     eta: str | None = _option(
-        None, _OBJECTIVE, "Weight of RPO's SFT term: a number, or 'paper' (0.005). Default 0.2, see docs/eta.md."
+        None, _OBJECTIVE, "Weight of RPO's SFT term: a number, or 'paper' (0.005). Default 0.05, see docs/eta.md."
     ),
     reduction: str = _option("sum", _OBJECTIVE, "Of the SFT term: sum, sequence_mean or batch_token_mean."),
     label_smoothing: float = _option(0.0, _OBJECTIVE, "Assumed share of comparisons recorded the wrong way round."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -18,7 +19,7 @@ from safetyvalve.testbed.problem import (
     sample_wins,
 )
 
-__all__ = ["SETTINGS", "Case", "Kind", "Setting", "draw_case", "draw_setting"]
+__all__ = ["SETTINGS", "Case", "Kind", "Setting", "check_settings", "draw_case", "draw_setting"]
 
 Kind = Literal["box", "sparse base", "unconstrained", "linear", "stress"]
 Setting = Literal["uniform reference", "data reference", "long tail"]
@@ -85,6 +86,18 @@ def draw_case(kind: Kind, rng: np.random.Generator) -> Case:
     return Case(kind, problem, wins, base, beta, eta, bounds, features)
 
 
+def check_settings(names: Sequence[str]) -> tuple[Setting, ...]:
+    """The settings of these names.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    for name in names:
+        if name not in SETTINGS:
+            raise UsageError(f"setting is '{name}'; accepted: {', '.join(SETTINGS)}.")
+    return tuple(known for known in SETTINGS if known in names)
+
+
 def draw_setting(
     name: Setting, sets: int, rng: np.random.Generator, *, covered: int = 4
 ) -> tuple[Problem, Float[Tensor, "set prompt action"]]:
@@ -103,8 +116,7 @@ def draw_setting(
     Raises:
         UsageError: an unknown name.
     """
-    if name not in SETTINGS:
-        raise UsageError(f"setting is '{name}'; accepted: {', '.join(SETTINGS)}.")
+    check_settings([name])
     tail, mass = (25, 0.30) if name == "long tail" else (4, 0.12)
     prompts, actions = 5, covered + tail
     reward = torch.as_tensor(

@@ -26,7 +26,7 @@ class HeldOutMeter(NamedTuple):
     examples: list[ReferencedExample]
     objective: Objective
     forward: Forward
-    grad_examples: int = 8
+    grad_examples: int = 4
 
     def measure(self, policy: PreTrainedModel) -> dict[str, float]:
         """Metrics by name; units and formulas are in docs/metrics.md. Leaves gradients and mode as they were."""

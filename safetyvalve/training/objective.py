@@ -18,7 +18,7 @@ from safetyvalve.trees import Tree
 
 __all__ = ["DEFAULT_ETA", "OBJECTIVES", "Objective", "PairTerms", "ReferencedExample", "Totals"]
 
-DEFAULT_ETA = 0.2
+DEFAULT_ETA = 0.05
 """Chosen by the sweep in docs/eta.md."""
 
 OBJECTIVES = ("rpo", "dpo", "ipo", "sft")

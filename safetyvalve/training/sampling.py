@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.data import PreferenceExample, Prompt, TokenizedExample
@@ -67,12 +68,13 @@ class SampleMeter:
         seed: int,
         forward: Forward,
         scorer: Scorer | None = None,
-        batch_size: int = 64,
+        batch_size: int = 128,
     ) -> None:
         self.probes, self.reference, self.tokenizer, self.beta = list(probes), reference, tokenizer, beta
         self.n, self.max_new_tokens, self.seed, self.batch_size = n, max_new_tokens, seed, batch_size
         self.forward, self.scorer = forward, scorer
         self._first: list[Sample] | None = None
+        self._first_ref_logps: Tensor | None = None
 
     def measure(self, policy: PreTrainedModel) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """Metrics by name, and one record a sample for the run folder."""
@@ -88,9 +90,8 @@ class SampleMeter:
             batch_size=self.batch_size,
             autocast=self.forward.autocast,
         )
-        first = self._first = self._first or samples
         kl, ratio = self._against_reference(policy, samples)
-        ratio_of_first = ratio if first is samples else self._against_reference(policy, first).log_ratio
+        ratio_of_first = self._ratio_of_first(policy, samples, ratio)
         records = [
             {
                 "probe": self.probes[s.prompt_index].id,
@@ -140,19 +141,42 @@ class SampleMeter:
 
     def _against_reference(self, policy: PreTrainedModel, samples: Sequence[Sample]) -> Divergence:
         """KL and log(policy / reference) of each sample, in nats, fp64 on the CPU."""
+
+        def measure(trees: list[Tree]) -> Tensor:
+            with self.forward.arithmetic(policy):
+                return torch.stack(sequence_kl(policy, self.reference, trees, engine=self.forward.engine)).cpu()
+
+        return Divergence(*self._by_group(policy, samples, measure, rows=2))
+
+    def _ratio_of_first(self, policy: PreTrainedModel, samples: list[Sample], ratio: Tensor) -> Tensor:
+        """log(policy / reference) of the first evaluation's answers; the reference's part is computed once."""
+        if self._first is None:
+            self._first = samples
+            return ratio
+        if self._first_ref_logps is None:
+            self._first_ref_logps = self._logps(self.reference, self._first)
+        return self._logps(policy, self._first) - self._first_ref_logps
+
+    def _logps(self, model: PreTrainedModel, samples: Sequence[Sample]) -> Tensor:
+        """[sample] log-probabilities, in nats, fp64 on the CPU."""
+        return self._by_group(model, samples, lambda trees: self.forward.sums(model, trees)[None].double().cpu())[0]
+
+    @torch.no_grad()
+    def _by_group(
+        self, model: PreTrainedModel, samples: Sequence[Sample], measure: Callable[[list[Tree]], Tensor], rows: int = 1
+    ) -> Tensor:
+        """[row, sample]: ``measure`` over micro-batches of the samples' trees, put in the samples' order."""
         trees, places = self._trees(samples)
-        kl, ratio = torch.zeros(2, len(samples), dtype=torch.float64)
-        was_training = policy.training
-        policy.eval()
+        result = torch.zeros(rows, len(samples), dtype=torch.float64)
+        was_training = model.training
+        model.eval()
         try:
             for group in pack_by_budget([t.n_tokens for t in trees], self.forward.token_budget):
                 where = torch.tensor([place for tree in group for place in places[tree]])
-                with self.forward.arithmetic(policy):
-                    part = sequence_kl(policy, self.reference, [trees[i] for i in group], engine=self.forward.engine)
-                kl[where], ratio[where] = part.kl.cpu(), part.log_ratio.cpu()
+                result[:, where] = measure([trees[i] for i in group])
         finally:
-            policy.train(was_training)
-        return Divergence(kl, ratio)
+            model.train(was_training)
+        return result
 
     def _trees(self, samples: Sequence[Sample]) -> tuple[list[Tree], list[list[int]]]:
         """Samples of a prompt as one tree; with the places of its responses among the samples."""

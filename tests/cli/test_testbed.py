@@ -51,9 +51,16 @@ def test_an_objective_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    text = invoke("overoptimization", "--sets", "2", "--objective", "my_cli_losses:squared", "--out", "out")
-    assert "| long tail | my_cli_losses:squared |" in text
+    arguments = ["overoptimization", "--setting", "data reference", "--sets", "2", "--out", "out"]
+    text = invoke(*arguments, "--objective", "my_cli_losses:squared")
+    assert "| data reference | my_cli_losses:squared |" in text
+    assert "long tail" not in text
     assert "my_cli_losses:squared" in (tmp_path / "out" / "overoptimization_raw.csv").read_text()
+
+
+def test_a_wrong_setting_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="setting is 'short tail'; accepted: uniform reference"):
+        CliRunner().invoke(app, ["overoptimization", "--setting", "short tail"], catch_exceptions=False)
 
 
 def test_a_wrong_objective_is_a_usage_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from safetyvalve.errors import UsageError
 from safetyvalve.objectives import dpo_loss
-from safetyvalve.testbed import load_objective
+from safetyvalve.testbed import expected_reward, load_objective, preference_only
 from safetyvalve.testbed.experiments import overoptimization
 
 MODULE = """
@@ -64,12 +65,12 @@ def test_it_runs_beside_the_others_and_dpo_written_again_is_dpo(folder: str) -> 
 
 
 def test_a_loss_without_a_second_derivative_runs(folder: str) -> None:
-    outcome = overoptimization.run(
-        sets=2, settings=("data reference",), objective=load_objective(f"{folder}:hinge"), objective_name="hinge"
-    )
-    raw = outcome.raw["overoptimization"]
-    found = [row[raw.columns.index("value")] for row in raw.rows if row[1] == "hinge"]
-    assert np.isfinite(np.array(found, dtype=float)).all()
+    drawn = overoptimization.draw("data reference", 4, np.random.default_rng(2))
+    hinge = partial(preference_only, loss=load_objective(f"{folder}:hinge"))
+    curve = overoptimization.measure(drawn.problem, drawn.data, hinge, (0.2,))
+    blind = expected_reward(drawn.problem, drawn.problem.ref).numpy()
+    assert np.isfinite(curve.kl).all()
+    assert (curve.value[0] > blind).all()
 
 
 @pytest.mark.parametrize(

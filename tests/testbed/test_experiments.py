@@ -116,18 +116,19 @@ def column(outcome: Outcome, table: str, name: str) -> list[Any]:
     return [row[raw.columns.index(name)] for row in raw.rows]
 
 
+@pytest.fixture(scope="module")
+def curves() -> dict[tuple[str, str], np.ndarray]:
+    outcome = overoptimization.run(sets=120, seed=7)
+    raw = outcome.raw["overoptimization"]
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in raw.rows:
+        found.setdefault((str(row[0]), str(row[1])), []).append(float(str(row[4])))
+    return {key: np.array(values).reshape(len(overoptimization.BETAS), -1) for key, values in found.items()}
+
+
 @pytest.mark.slow
 class TestClaims:
     """What docs/testbed.md says, on fewer data sets and another seed."""
-
-    @pytest.fixture(scope="class")
-    def curves(self) -> dict[tuple[str, str], np.ndarray]:
-        outcome = overoptimization.run(sets=120, seed=7)
-        raw = outcome.raw["overoptimization"]
-        found: dict[tuple[str, str], list[float]] = {}
-        for row in raw.rows:
-            found.setdefault((str(row[0]), str(row[1])), []).append(float(str(row[4])))
-        return {key: np.array(values).reshape(len(overoptimization.BETAS), -1) for key, values in found.items()}
 
     def test_rpo_is_flat_in_beta_where_dpo_falls(self, curves: dict[tuple[str, str], np.ndarray]) -> None:
         dpo, rpo = curves["long tail", "DPO"], curves["long tail", "RPO, base chosen, eta for small beta"]
