@@ -11,10 +11,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import statistics
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
+
+import yaml
 
 from safetyvalve.cli.allocator import keep_freed_memory
 
@@ -64,8 +67,6 @@ class Row(NamedTuple):
 def run(folder: Path, regime: str, eta: float, seed: int) -> Path:
     """Train one run unless it stands there finished."""
     path = folder / f"{regime}-eta{eta:g}-seed{seed}"
-    if (path / "model").exists():
-        return path
     beta, rate, steps = REGIMES[regime]
     settings = RunSettings(
         name=path.name,
@@ -79,6 +80,11 @@ def run(folder: Path, regime: str, eta: float, seed: int) -> Path:
         observation=Observation(every=steps, held_out_examples=32, prompts=PROBES, samples_per_prompt=1),
         scorer="quickstart-rubric",
     )
+    if (path / "model").exists():
+        if yaml.safe_load((path / "config.yaml").read_text()) == settings.flat():
+            return path
+        raise SystemExit(f"{path} was made with other settings; name another folder.")
+    shutil.rmtree(path, ignore_errors=True)  # what an interrupted sweep left
     run_training(settings, path, scorer=score_answers, progress=Progress(name=path.name))
     return path
 

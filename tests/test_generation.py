@@ -70,6 +70,19 @@ def test_padding_on_the_left_changes_nothing() -> None:
     assert beside[1].token_ids == alone[0].token_ids
 
 
+def test_settings_that_ship_with_a_model_are_not_used() -> None:
+    """A repetition penalty or a cut-off would sample another distribution than the model's own."""
+    model = tiny_model()
+    with torch.no_grad():
+        model.lm_head.weight *= 0.001
+    model.generation_config.typical_p = 0.5
+    model.generation_config.repetition_penalty = 1.5
+    model.generation_config.do_sample = True
+    answers = sample(model, tiny_tokenizer(), [(1, 2, 3)], n=2000, max_new_tokens=1, batch_size=2000)
+    assert len({s.token_ids[0] for s in answers}) > 240
+    assert model.generation_config.typical_p == 0.5
+
+
 def test_mode_is_restored() -> None:
     model = tiny_model().train()
     sample(model, tiny_tokenizer(), PROMPTS, max_new_tokens=2)

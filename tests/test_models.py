@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from safetyvalve import models
 from safetyvalve.errors import ModelError
@@ -32,6 +33,21 @@ def test_folder(folder: Path) -> None:
     model, tokenizer = load_model(str(folder))
     assert torch.equal(model.lm_head.weight, tiny_model().lm_head.weight)
     assert tokenizer.chat_template
+
+
+def test_missing_weights_are_not_made_up(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 of its weights \(model\.layers\.1\.mlp\.up_proj\.weight"):
+        load_model(str(folder))
+
+
+def test_half_a_weight_file(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(str(folder))
 
 
 def test_chat_template_from_a_file(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ PUBLIC = {
     "safetyvalve.trees": {
         "Divergence", "Engine", "EngineChoice", "PackedRow", "ReferenceCache", "ResponseLogps", "Segment", "Tree",
         "choose_engine", "largest_difference", "pack_by_budget", "pack_row", "response_logps", "sequence_kl",
-        "tree_attention", "weights_hash",
+        "tokens_computed", "tree_attention", "weights_hash",
     },
 }  # fmt: skip
 

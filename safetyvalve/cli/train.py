@@ -37,7 +37,9 @@ def train(
     eta: str | None = _option(
         None, _OBJECTIVE, "Weight of RPO's SFT term: a number, or 'paper' (0.005). Default 0.05, see docs/eta.md."
     ),
-    reduction: str = _option("sum", _OBJECTIVE, "Of the SFT term: sum, sequence_mean or batch_token_mean."),
+    reduction: str | None = _option(
+        None, _OBJECTIVE, "Of the SFT term: sum (default), sequence_mean or batch_token_mean."
+    ),
     label_smoothing: float = _option(0.0, _OBJECTIVE, "Assumed share of comparisons recorded the wrong way round."),
     steps: int = _option(40, _OPTIMIZATION, "Optimizer steps."),
     prompts_per_step: int = _option(8, _OPTIMIZATION, "Prompts of a step."),
@@ -81,7 +83,7 @@ def train(
         name=folder.name,
         source=DataSource(data, format, max_drop, _held_out(held_out), split_seed, max_length, on_long),
         model=ModelSource(model, chat_template, trust_remote_code, allow_pickle),
-        objective=Objective(objective, beta, _eta(eta, objective), reduction, label_smoothing),  # type: ignore[arg-type]
+        objective=Objective(objective, beta, _eta(eta), reduction, label_smoothing),  # type: ignore[arg-type]
         optimization=Optimization(
             steps=steps,
             prompts_per_step=prompts_per_step,
@@ -112,16 +114,11 @@ def _held_out(text: str) -> float | int:
         raise UsageError(f"--held-out is '{text}'; accepted: a share such as 0.1, or a number such as 200.") from None
 
 
-def _eta(text: str | None, objective: str) -> float:
+def _eta(text: str | None) -> float | None:
     from safetyvalve.objectives import PAPER_ETA
-    from safetyvalve.training import DEFAULT_ETA
 
     if text is None:
-        return DEFAULT_ETA
-    if objective != "rpo":
-        raise UsageError(
-            f"--eta {text} has no meaning for the objective '{objective}'; it belongs to rpo. Leave it out."
-        )
+        return None
     if text == "paper":
         return PAPER_ETA
     try:

@@ -78,13 +78,19 @@ def _pair(prompt: Prompt, chosen: str, rejected: str) -> PreferenceExample:
             raise Unusable(f"{name} response is empty", text)
     if chosen == rejected:
         raise Unusable("chosen and rejected are equal", chosen)
-    if not any(message.content.strip() for message in prompt):
-        raise Unusable("prompt is empty", "")
+    _check_prompt(prompt)
     return PreferenceExample(
         prompt=prompt,
         responses=(Response(content=chosen), Response(content=rejected)),
         comparisons=(Comparison(winner=0, loser=1),),
     )
+
+
+def _check_prompt(prompt: Prompt) -> None:
+    if prompt[-1].role != "user":
+        raise Unusable("prompt does not end with the user's turn", prompt[-1].content)
+    if not prompt[-1].content.strip():
+        raise Unusable("prompt ends with an empty turn", "")
 
 
 def explicit_pair(row: Mapping[str, Any]) -> PreferenceExample:
@@ -150,6 +156,7 @@ def listed_comparisons(row: Mapping[str, Any]) -> PreferenceExample:
         raise Unusable("a response is empty", texts)
     if comparisons == []:
         raise Unusable("there are no comparisons", comparisons)
+    _check_prompt(prompt)
     try:
         return PreferenceExample.model_validate(
             {"prompt": prompt, "responses": [{"content": t} for t in texts], "comparisons": comparisons}

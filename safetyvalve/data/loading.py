@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +57,7 @@ def load_preferences(path: str | Path, *, form: str = "auto", max_drop: float = 
         raise DataError(
             "has no rows; accepted: one JSON object a line. Check that the right file was named.", file=file
         )
-    if report.dropped_share > max_drop or not examples:
+    if report.dropped_share > max_drop:
         reason, rows = next(iter(report.reasons().items()))
         raise DataError(
             f"{len(dropped)} of {report.rows} rows would be dropped ({report.dropped_share:.1%}; {reason}: "
@@ -98,6 +99,10 @@ def _rows(raw: bytes, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 file=file,
                 row=number,
             ) from None
+        except RecursionError:
+            raise DataError(
+                "is nested too deeply; one flat JSON object a line is accepted.", file=file, row=number
+            ) from None
         except json.JSONDecodeError as error:
             raise DataError(
                 f"is not JSON ({error.msg} at column {error.colno}): {shorten(line.decode())}. "
@@ -105,6 +110,14 @@ def _rows(raw: bytes, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 file=file,
                 row=number,
             ) from None
+        if re.search(rb"\\u[dD][89a-fA-F]", line) and any(
+            0xD800 <= ord(c) < 0xE000 for c in json.dumps(row, ensure_ascii=False)
+        ):
+            raise DataError(
+                "has half of a surrogate pair (\\ud800 to \\udfff), which is no character. Write the whole character.",
+                file=file,
+                row=number,
+            )
         if not isinstance(row, dict):
             raise DataError(f"is {shorten(row)}; a JSON object is accepted.", file=file, row=number)
         yield number, row

@@ -36,6 +36,8 @@ class DataReport(BaseModel):
     dropped: list[DroppedRow] = Field(default_factory=list)
     duplicates: int = 0
     """Kept rows whose content another kept row has too; they are counted and stay."""
+    too_long: list[str] = Field(default_factory=list)
+    """Identifiers of kept examples that a run then left out for their length."""
     comparisons: int = 0
     prompts_opening: int = 0
     """Distinct opening turns: conversations that a split must not divide."""

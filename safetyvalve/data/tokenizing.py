@@ -8,9 +8,11 @@ token (which often equals the end token).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from jinja2 import TemplateError
 
 from safetyvalve.data.schema import Comparison, Message, PreferenceExample, Prompt
 from safetyvalve.errors import DataError, ModelError, UsageError, shorten
@@ -48,9 +50,7 @@ def render_prompt(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
     _check_template(tokenizer)
     for message in prompt:
         _refuse_special_tokens(message.content, tokenizer)
-    return str(
-        tokenizer.apply_chat_template([m.model_dump() for m in prompt], tokenize=False, add_generation_prompt=True)
-    )
+    return _apply_template(prompt, tokenizer, add_generation_prompt=True)
 
 
 def tokenize_example(
@@ -115,7 +115,7 @@ def _response_text(prompt: Prompt, content: str, prompt_text: str, tokenizer: Pr
     """What the template writes after the prompt, up to and including the end token."""
     _refuse_special_tokens(content, tokenizer)
     messages = [*prompt, Message(role="assistant", content=content)]
-    whole = str(tokenizer.apply_chat_template([m.model_dump() for m in messages], tokenize=False))
+    whole = _apply_template(messages, tokenizer)
     end = str(tokenizer.eos_token)
     if not whole.startswith(prompt_text):
         raise ModelError(
@@ -132,6 +132,17 @@ def _response_text(prompt: Prompt, content: str, prompt_text: str, tokenizer: Pr
         )
     # What follows the end token (often a newline) belongs to the next turn: the model never has to produce it.
     return rest[: rest.rindex(end) + len(end)]
+
+
+def _apply_template(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, **options: bool) -> str:
+    try:
+        return str(tokenizer.apply_chat_template([m.model_dump() for m in messages], tokenize=False, **options))
+    except TemplateError as error:
+        roles = " ".join(m.role for m in messages)
+        raise ModelError(
+            f"the chat template refuses a conversation with the roles {roles} ({error}). Change the data, or pass "
+            "another --chat-template FILE."
+        ) from None
 
 
 def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -1,8 +1,10 @@
 """Did a run overoptimize? Answered from an independent score, never from the learned reward alone.
 
-Overoptimization means that the learned reward kept rising while what it stands for fell. The learned reward is the
-run's own implicit reward; what it stands for is scored independently (a rubric, people, a gold reward). A falling
-log-probability of the chosen responses is a symptom that can occur in healthy runs, and is not used here.
+Overoptimization means that training went on improving its own objective while what it stands for got worse. What it
+stands for is scored independently (a rubric, people, a gold reward); the objective's side is the training loss. Two
+tempting substitutes are not used. The implicit reward of the policy's own answers grows with the distance from the
+reference whatever was learned: its gain over the reference's answers is beta times the two KL divergences between them.
+And a falling log-probability of the chosen responses is a symptom that occurs in healthy runs too.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ __all__ = ["Comparison", "RunVerdict", "compare_final", "judge_run"]
 class RunVerdict(NamedTuple):
     """What a run's scores show.
 
-    ``kind`` is ``overoptimized`` (the score fell significantly below an earlier checkpoint while the learned reward
-    did not fall), ``worse`` (both fell significantly), ``improved`` (it ends above the start, and no
-    fall is seen) or ``no_change`` (neither is seen).
+    ``kind`` is ``overoptimized`` (the score fell significantly below an earlier checkpoint while the training loss
+    went on falling), ``worse`` (the score fell, and the training loss did not go down), ``improved`` (it ends above
+    the start, and no fall is seen) or ``no_change`` (neither is seen).
     """
 
     kind: Literal["overoptimized", "worse", "improved", "no_change"]
@@ -48,7 +50,7 @@ class Comparison(NamedTuple):
 
 def judge_run(
     scores: Sequence[Sequence[float]],
-    proxy: Sequence[Sequence[float]],
+    training_loss: Sequence[float],
     steps: Sequence[int],
     *,
     confidence: float = 0.95,
@@ -61,7 +63,8 @@ def judge_run(
 
     Args:
         scores: [checkpoint][prompt] independent scores, the mean over a prompt's samples; higher is better.
-        proxy: [checkpoint][prompt] the learned reward of the same answers, in any unit that keeps order.
+        training_loss: [checkpoint] mean training loss of the steps that lead to it; for the first checkpoint, that of
+            the first step, which is the untrained model's.
         steps: [checkpoint] optimizer steps, increasing; the first is the model before training.
         confidence: of the whole verdict.
 
@@ -74,11 +77,10 @@ def judge_run(
             f"scores have shape {table.shape}; at least two checkpoints by two prompts are needed to see a change. "
             "Evaluate more often, or sample more prompts."
         )
-    learned = np.asarray(proxy, dtype=np.float64)
-    if learned.shape != table.shape or len(steps) != len(table) or list(steps) != sorted(set(steps)):
+    if len(training_loss) != len(table) or len(steps) != len(table) or list(steps) != sorted(set(steps)):
         raise UsageError(
-            f"scores have shape {table.shape}, proxy values {learned.shape}, and the steps are {list(steps)}; the "
-            "first two must be equal, with one step a checkpoint, increasing."
+            f"there are {len(table)} checkpoints, {len(training_loss)} training losses and the steps {list(steps)}; "
+            "they must be as many, and the steps increasing."
         )
     final, earlier = table[-1], table[:-1]
     each = 1 - (1 - confidence) / len(earlier)
@@ -87,9 +89,8 @@ def judge_run(
     worst = int(np.argmin([f.estimate / f.standard_error if f.standard_error else _sign(f.estimate) for f in falls]))
     gain = mean_interval(final - table[0], confidence=confidence)
     if falls[worst].high < 0:
-        learned_change = mean_interval(learned[-1] - learned[worst], confidence=each)
         kind: Literal["overoptimized", "worse", "improved", "no_change"] = (
-            "worse" if learned_change.high < 0 else "overoptimized"
+            "overoptimized" if training_loss[-1] < training_loss[worst] else "worse"
         )
     else:
         kind = "improved" if gain.low > 0 else "no_change"

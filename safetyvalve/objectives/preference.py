@@ -90,7 +90,7 @@ def dpo_loss(
     label smoothing, the assumed share of comparisons recorded the wrong way round.
 
     Source: arXiv 2305.18290, eq. (7); it is L_D(beta log pi/pi_ref) of arXiv 2405.16436, eq. (4.8); smoothing
-    from arXiv 2310.12036's discussion of noisy labels ("conservative DPO").
+    is known as conservative DPO.
 
     Args: as :func:`implicit_rewards`; ``label_smoothing`` lies in [0, 0.5).
 

@@ -15,21 +15,27 @@ PAPER_ETA = 0.005
 """The eta of the experiments in arXiv 2405.16436 (section 6)."""
 
 
-def parity_margin(eta: float, *, mean_length: float = 1.0, reduction: Reduction = "sum") -> float:
+def parity_margin(
+    eta: float, *, mean_length: float = 1.0, reduction: Reduction = "sum", label_smoothing: float = 0.0
+) -> float:
     """Margin of implicit rewards (nats) at which the two pulls on a chosen response are equally strong.
 
     On a chosen response's log-probability DPO's gradient is ``-beta * sigmoid(-margin)`` and the SFT term's is
     ``-eta * beta`` (divided by the length under the mean reductions), so they are equal at
-    ``margin = log(1 / e - 1)`` with ``e`` the effective eta. Below it the preference loss dominates: the valve is
+    ``margin = log(1 / e - 1)`` with ``e`` the effective eta; label smoothing s weakens DPO's pull by ``beta * s``, so
+    that ``e + s`` stands for ``e``. Below it the preference loss dominates: the valve is
     nearly shut. Returns infinity for eta = 0 and minus infinity once ``e >= 1``, where it dominates always.
 
     Args:
         eta: at least 0.
         mean_length: mean tokens of a chosen response, above 0; used by the mean reductions.
         reduction: as :func:`safetyvalve.objectives.sft_loss`.
+        label_smoothing: of the preference loss.
     """
     check_eta(eta)
     effective = eta / _divisor(reduction, mean_length)
+    if effective > 0:
+        effective += label_smoothing
     if effective == 0:
         return math.inf
     return math.log(1.0 / effective - 1.0) if effective < 1 else -math.inf

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from safetyvalve.diagnostics import Comparison, RunVerdict, compare_final, judge_run
-from safetyvalve.report.record import RunRecord
+from safetyvalve.report.record import RunRecord, number
 from safetyvalve.stats import Interval, mean_interval
 
 __all__ = ["Evidence", "FinalComparison", "Pair", "compare_runs", "evidence_of", "final_interval"]
@@ -33,7 +33,7 @@ class Evidence(NamedTuple):
     run: str
     status: Status
     steps: tuple[int, ...] = ()
-    """Evaluations whose answers have scores and whose learned reward is known."""
+    """Evaluations whose answers have scores and for which a training loss is known."""
     means: tuple[float, ...] = ()
     """[evaluation] mean score over the prompts that all of them have."""
     final: Mapping[str, float] = MappingProxyType({})
@@ -69,19 +69,33 @@ def evidence_of(record: RunRecord) -> Evidence:
     scores = {step: by_prompt for step, by_prompt in scores.items() if by_prompt}
     if not scores:
         return Evidence(record.name, "unscored")
-    learned = {step: record.by_prompt(step, "learned") for step in scores}
-    steps = tuple(step for step in scores if learned[step])
-    if not steps:
+    losses = _training_losses(record, list(scores))
+    if not losses:
         return Evidence(record.name, "undetermined")
-    prompts = sorted(set.intersection(*(set(scores[step]) & set(learned[step]) for step in steps)))
+    steps = tuple(losses)
+    prompts = sorted(set.intersection(*(set(scores[step]) for step in steps)))
     table = [[scores[step][prompt] for prompt in prompts] for step in steps]
-    proxy = [[learned[step][prompt] for prompt in prompts] for step in steps]
     means = tuple(sum(row) / len(row) for row in table) if prompts else ()
     base = Evidence(record.name, "undetermined", steps, means, scores[steps[-1]], len(prompts))
     if len(steps) < 2 or len(prompts) < 2:
         return base
-    verdict = judge_run(table, proxy, steps)
+    verdict = judge_run(table, list(losses.values()), steps)
     return base._replace(status=verdict.kind, verdict=verdict)
+
+
+def _training_losses(record: RunRecord, steps: Sequence[int]) -> dict[int, float]:
+    """Mean training loss of the steps since the evaluation before; for the first, that of the first step.
+
+    A step's loss is measured before its update, so the first step's is the untrained model's. Evaluations for which no
+    loss is recorded are left out.
+    """
+    known = [(int(line["step"]), loss) for line in record.train if (loss := number(line.get("loss"))) is not None]
+    result = {}
+    for before, step in zip([-1, *steps], steps, strict=False):
+        here = [loss for at, loss in known if before < at <= max(step, 1)]
+        if here:
+            result[step] = sum(here) / len(here)
+    return result
 
 
 def compare_runs(evidence: Sequence[Evidence]) -> FinalComparison | None:

@@ -38,8 +38,6 @@ class Answer(NamedTuple):
     """KL to the reference along the answer, in nats."""
     score: float | None
     """Independent score; None where there is none."""
-    learned: float | None
-    """Learned reward, gain over the first evaluation's answer to the same prompt; None where it is not recorded."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +263,6 @@ def _answer(row: Mapping[str, Any], file: Path, place: int) -> Answer:
         repetition=number(row.get("repetition")),
         kl=number(row.get("kl")),
         score=number(row.get("independent_score")),
-        learned=number(row.get("implicit_reward_gain")),
     )
 
 

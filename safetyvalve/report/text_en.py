@@ -16,12 +16,12 @@ MESSAGES: dict[str, str] = {
     # the finding, first sentence
     "finding.verdicts": "By the independent score, {clauses}.",
     "clause.overoptimized": (
-        "{run} overoptimized: its own learned reward stayed up while that score fell from {before} {before_when} to "
+        "{run} overoptimized: its training loss went on falling while that score fell from {before} {before_when} to "
         "{after} {after_when}"
     ),
     "clause.worse": (
-        "{run} got worse: its score fell from {before} {before_when} to {after} {after_when}, and its own learned "
-        "reward fell too"
+        "{run} got worse: its score fell from {before} {before_when} to {after} {after_when}, and its training "
+        "loss did not go down either"
     ),
     "clause.improved": (
         "{run} improved: its score rose from {start} {start_when} to {after} {after_when}, and no later fall goes "
@@ -104,12 +104,12 @@ MESSAGES: dict[str, str] = {
     "words.independent.none": (
         "How good answers are, by a measure that training never sees, such as people or a rubric. These runs have none."
     ),
-    "words.learned": "Learned reward",
+    "words.learned": "Training loss",
     "words.learned.text": (
-        "What training itself pushes up: how much more likely the model makes an answer than the model before training."
+        "What training itself pushes down: how badly the model's own preferences explain the comparisons."
     ),
     "words.over": "Overoptimized",
-    "words.over.text": ("The independent score fell while the learned reward did not: better by its own measure only."),
+    "words.over.text": ("The independent score fell while training went on improving: better by its own measure only."),
     "words.interval": "95% interval",
     "words.interval.text": (
         "The range of values that the data leave plausible. Where it excludes zero, a difference is called seen."
@@ -319,8 +319,8 @@ MESSAGES: dict[str, str] = {
     ),
     "methods.verdict": (
         "Verdict of a run: the final score is compared with every earlier evaluation, paired by prompt, by Student's "
-        "t intervals at 1 − 0.05 / m for m comparisons (Bonferroni). A fall is called overoptimized, or worse where "
-        "the learned reward fell too (its paired interval below zero); no fall and an end above the start improved. "
+        "t intervals at 1 − 0.05 / m for m comparisons (Bonferroni). A fall is called overoptimized, or worse "
+        "where the mean training loss since did not go down; no fall and an end above the start improved. "
         "Each run's verdict holds at 95% by itself, not for all runs together."
     ),
     "methods.compare": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from safetyvalve.training.objective import ReferencedExample
-from safetyvalve.trees import Engine, Tree, pack_by_budget, response_logps
+from safetyvalve.trees import Engine, Tree, pack_by_budget, response_logps, tokens_computed, tree_attention
 
 __all__ = ["Forward"]
 
@@ -29,12 +30,19 @@ class Forward:
         """The context in which a forward of ``model`` runs."""
         return torch.autocast(model.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
+    def attention(self, model: PreTrainedModel) -> AbstractContextManager[None]:
+        """The attention that a forward and its backward of ``model`` need; entered around both."""
+        return tree_attention(model) if self.engine == "tree" else nullcontext()
+
     def sums(self, model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:
         """[response] log-probabilities of one micro-batch, in nats, with the graph."""
         with self.arithmetic(model):
             return response_logps(model, trees, engine=self.engine).sums()
 
     def split(self, examples: Sequence[ReferencedExample]) -> list[list[ReferencedExample]]:
-        """Micro-batches whose trees hold at most the budget; a larger tree gets one of its own."""
-        groups = pack_by_budget([e.tree.n_tokens for e in examples], self.token_budget)
-        return [[examples[i] for i in group] for group in groups]
+        """Micro-batches of at most the budget; a larger tree gets one of its own."""
+        return [[examples[i] for i in group] for group in self.groups([e.tree for e in examples])]
+
+    def groups(self, trees: Sequence[Tree]) -> list[list[int]]:
+        """Indices of the trees that are computed together."""
+        return pack_by_budget([tokens_computed(t, self.engine) for t in trees], self.token_budget)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.objective import Objective, PairTerms, ReferencedExample, Totals
 from safetyvalve.training.policy import step_meters
-from safetyvalve.trees import tree_attention
 
 __all__ = ["HeldOutMeter"]
 
@@ -38,6 +37,8 @@ class HeldOutMeter(NamedTuple):
             with torch.no_grad():
                 seen, totals = self._terms(policy, self.examples)
             values = step_meters(seen, totals)
+            for side in ("chosen", "rejected"):  # said as displacement, with its per-token form
+                del values[f"{side}_ratio"]
             values |= self._displacement(seen)
             values |= self._gradient_norms(policy)
         finally:
@@ -77,14 +78,15 @@ class HeldOutMeter(NamedTuple):
         parameters = [p for p in policy.parameters() if p.requires_grad]
         totals = Totals.of(examples)
         sums: dict[str, list[Tensor]] = {}
-        with tree_attention(policy):
+        with self.forward.attention(policy):
             for group in self.forward.split(examples):
                 terms = self._group(policy, group, totals)
                 for name in ("preference", "sft"):
                     value = (terms.weight * getattr(terms, name)).sum() / totals.weight
                     if not value.requires_grad or (name == "sft" and self.objective.sft_weight == 0):
                         continue
-                    gradient = torch.autograd.grad(value, parameters, retain_graph=name == "preference")
+                    found = torch.autograd.grad(value, parameters, retain_graph=name == "preference", allow_unused=True)
+                    gradient = [torch.zeros(()) if g is None else g for g in cast(tuple[Tensor | None, ...], found)]
                     known = sums.get(name)
                     sums[name] = (
                         list(gradient) if known is None else [a + b for a, b in zip(known, gradient, strict=True)]

@@ -86,8 +86,8 @@ class Objective:
     Args:
         name: one of :data:`OBJECTIVES`.
         beta: strength of the KL regularisation, above 0. It also scales the implicit reward.
-        eta: weight of the SFT term in RPO, at least 0.
-        reduction: of the SFT term, see :func:`safetyvalve.objectives.sft_loss`.
+        eta: weight of the SFT term, at least 0; of ``rpo`` only, where None takes the default.
+        reduction: of the SFT term, see :func:`safetyvalve.objectives.sft_loss`; of ``rpo`` and ``sft`` only.
         label_smoothing: of the Bradley-Terry loss, in [0, 0.5); refused for objectives without one.
 
     Raises:
@@ -96,13 +96,23 @@ class Objective:
 
     name: str = "rpo"
     beta: float = 0.05
-    eta: float = DEFAULT_ETA
-    reduction: Reduction = "sum"
+    eta: float = None  # type: ignore[assignment]  # resolved below
+    reduction: Reduction = None  # type: ignore[assignment]
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in OBJECTIVES:
             raise UsageError(f"objective is '{self.name}'; accepted: {', '.join(OBJECTIVES)}.")
+        for option, owners, otherwise in (("eta", ("rpo",), 0.0), ("reduction", ("rpo", "sft"), "sum")):
+            given = getattr(self, option)
+            if given is None:
+                default = {"eta": DEFAULT_ETA, "reduction": "sum"}[option] if self.name in owners else otherwise
+                object.__setattr__(self, option, default)
+            elif self.name not in owners:
+                raise UsageError(
+                    f"{option} {given} has no meaning for the objective '{self.name}'; it belongs to "
+                    f"{' and '.join(owners)}. Leave it out."
+                )
         check_positive("beta", self.beta)
         check_eta(self.eta)
         if not 0 <= self.label_smoothing < 0.5:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.data import PreferenceExample, TokenizedExample, load_preferences, split_by_opening, tokenize_examples
+from safetyvalve.errors import DataError
 from safetyvalve.models import cache_folder, load_model
 from safetyvalve.objectives import effective_token_weight, parity_margin, peer_settings
 from safetyvalve.training.folder import RunFolder, environment
@@ -26,6 +27,7 @@ __all__ = ["run_training"]
 class _Prepared(NamedTuple):
     train: list[TokenizedExample]
     held_out: list[tuple[PreferenceExample, TokenizedExample]]
+    too_long: list[str]
 
 
 def run_training(
@@ -59,7 +61,9 @@ def run_training(
     )
     data = _prepare(settings.source, loaded.examples, model, tokenizer, progress)
     folder.write_config(settings.flat())
-    folder.write_json("data_report.json", loaded.report.model_dump(mode="json"))
+    folder.write_json(
+        "data_report.json", loaded.report.model_copy(update={"too_long": data.too_long}).model_dump(mode="json")
+    )
     folder.write_json(
         "environment.json",
         environment(
@@ -97,19 +101,23 @@ def _prepare(
     progress: Progress,
 ) -> _Prepared:
     split = split_by_opening(examples, held_out=source.held_out, seed=source.split_seed)
-    limit = source.max_length or getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limit = source.max_length
+    if limit is None:
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     parts = [
         tokenize_examples(part, tokenizer, max_length=limit, on_long=source.on_long)
         for part in (split.train, split.held_out)
     ]
-    dropped = sum(len(ids) for _, ids in parts)
+    too_long = [name for _, ids in parts for name in ids]
     progress.line(
         f"split by opening turn: {len(parts[0][0])} examples to train on, {len(parts[1][0])} held out"
-        + (f", {dropped} dropped as longer than {limit} tokens" if dropped else "")
+        + (f", {len(too_long)} left out as longer than {limit} tokens" if too_long else "")
     )
+    if not parts[0][0]:
+        raise DataError(f"no example to train on has at most {limit} tokens. Raise --max-length.")
     kept = {t.id for t in parts[1][0]}
     by_id = {e.id: e for e in split.held_out if e.id in kept}
-    return _Prepared(parts[0][0], [(by_id[t.id], t) for t in parts[1][0]])
+    return _Prepared(parts[0][0], [(by_id[t.id], t) for t in parts[1][0]], too_long)
 
 
 def _meaning(objective: Objective, train: Sequence[TokenizedExample]) -> dict[str, object]:
@@ -120,7 +128,7 @@ def _meaning(objective: Objective, train: Sequence[TokenizedExample]) -> dict[st
     if objective.name != "rpo":
         return values
     beta, eta, reduction = objective.beta, objective.eta, objective.reduction
-    margin = parity_margin(eta, mean_length=mean_length, reduction=reduction)
+    margin = parity_margin(eta, mean_length=mean_length, reduction=reduction, label_smoothing=objective.label_smoothing)
     return values | {
         "parity_margin": margin if abs(margin) != float("inf") else None,
         "effective_token_weight": effective_token_weight(beta, eta, mean_length=mean_length, reduction=reduction),

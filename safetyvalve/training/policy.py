@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,6 @@ from transformers import Trainer
 from safetyvalve.errors import NonFiniteLossError, UsageError
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.objective import Objective, PairTerms, ReferencedExample, Totals
-from safetyvalve.trees import tree_attention
 
 __all__ = ["PolicyTrainer", "resident_gib", "step_meters"]
 
@@ -41,8 +41,11 @@ class PolicyTrainer(Trainer):
 
     def __init__(self, *, objective: Objective, forward: Forward, **kwargs: Any) -> None:
         super().__init__(data_collator=lambda batch: batch, **kwargs)
-        if self.args.world_size > 1:
-            raise UsageError(f"{self.args.world_size} processes were started; this version trains in one. Start one.")
+        if self.args.world_size > 1 or self.args.n_gpu > 1:
+            raise UsageError(
+                f"{self.args.world_size} processes with {self.args.n_gpu} GPUs each were started; this version trains "
+                "in one process on one device. Start one, and set CUDA_VISIBLE_DEVICES to one GPU."
+            )
         if self.args.gradient_accumulation_steps != 1:
             raise UsageError(
                 f"gradient_accumulation_steps is {self.args.gradient_accumulation_steps}; a step is split by the token "
@@ -53,12 +56,13 @@ class PolicyTrainer(Trainer):
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Gradient of one optimizer step; returns its loss, detached."""
-        model.train()
+        # Dropout stays off: the reference has none, and with it the policy would differ from it before any update.
+        model.eval()
         started = time.perf_counter()
         totals = Totals.of(inputs)
         seen: list[PairTerms] = []
         loss = torch.zeros((), device=self.args.device)
-        with tree_attention(self.model):
+        with self.forward.attention(self.model):
             for group in self.forward.split(inputs):
                 terms = self.pair_terms(group, totals)
                 part = terms.loss / totals.weight
@@ -83,6 +87,16 @@ class PolicyTrainer(Trainer):
         if "loss" in logs:
             logs |= self._meters
         super().log(logs, start_time)
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """The Trainer asks for it before the optimizer moves anything: the last moment to stop."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if norm is not None and not math.isfinite(float(norm)):
+            raise NonFiniteLossError(
+                f"the gradient's norm is {float(norm)} at step {self.state.global_step + 1} although the loss is "
+                "finite. The weights were not changed by this step. Lower --learning-rate, or use --precision fp32."
+            )
+        return norm
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Zero: the Trainer's count is for padded batches and would be wrong for trees."""

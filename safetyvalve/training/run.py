@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,12 +124,19 @@ def train_policy(
     """
     if not train:
         raise DataError("there are no examples to train on. Check the data and the size of the held-out part.")
+    if len(train) < optimization.prompts_per_step:
+        raise DataError(
+            f"there are {len(train)} examples to train on, fewer than the {optimization.prompts_per_step} of one step. "
+            "Lower --prompts-per-step or hold out fewer."
+        )
+    train = _visited(train, optimization)
     started = time.perf_counter()
     progress = progress or Progress(enabled=False)
     set_seed(optimization.seed)
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     reference = copy.deepcopy(model).eval().requires_grad_(False)
     trees = [Tree(t.prompt_ids, t.response_ids) for t in train]
-    choice = choose_engine(model, _small(trees), wanted=optimization.engine)
+    choice = choose_engine(model, _telling(trees), wanted=optimization.engine)
     progress.line(f"engine: {choice.engine} ({choice.reason})")
     measured = [tokens for _, tokens in held_out[: observation.held_out_examples]]
     referenced = _with_reference(
@@ -183,6 +191,7 @@ def _arguments(path: Path, o: Optimization) -> TrainingArguments:
         save_strategy="no",
         report_to=[],
         remove_unused_columns=False,
+        dataloader_drop_last=True,  # a short last batch would be a step in which each prompt weighs more
         use_cpu=not torch.cuda.is_available(),
     )
 
@@ -208,10 +217,19 @@ def _with_reference(
     return [ReferencedExample(e, s) for e, s in zip(examples, sums, strict=True)]
 
 
-def _small(trees: Sequence[Tree]) -> list[Tree]:
-    """Two trees to compare the engines on: the shortest and the median, which together are quick and typical."""
+def _visited(train: Sequence[TokenizedExample], o: Optimization) -> list[TokenizedExample]:
+    """The examples that the steps will reach: a seeded choice where they do not reach all.
+
+    The reference pass covers these only; on a large file it would otherwise take longer than a short run.
+    """
+    needed = o.steps * o.prompts_per_step
+    return list(train) if needed >= len(train) else random.Random(o.seed).sample(list(train), needed)
+
+
+def _telling(trees: Sequence[Tree]) -> list[Tree]:
+    """Trees to compare the engines on: the shortest, the median and the longest, past any window that matters."""
     order = sorted(trees, key=lambda t: t.n_tokens)
-    return [order[0], order[len(order) // 2]] if len(order) > 1 else list(order)
+    return [order[i] for i in sorted({0, len(order) // 2, len(order) - 1})]
 
 
 def _probes(held_out: Sequence[tuple[PreferenceExample, TokenizedExample]], count: int) -> list[Probe]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,11 +12,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.data import PreferenceExample, Prompt, TokenizedExample
 from safetyvalve.diagnostics.text import repetition
-from safetyvalve.errors import UsageError
+from safetyvalve.errors import UsageError, shorten
 from safetyvalve.generation import Sample, sample
 from safetyvalve.stats import mean_interval
 from safetyvalve.training.forward import Forward
-from safetyvalve.trees import Divergence, Tree, pack_by_budget, sequence_kl
+from safetyvalve.trees import Divergence, Tree, sequence_kl
 
 __all__ = ["Probe", "SampleMeter", "Scorer"]
 
@@ -116,11 +117,23 @@ class SampleMeter:
     def _scores(self, samples: Sequence[Sample]) -> list[float | None]:
         if self.scorer is None:
             return [None] * len(samples)
-        scores = self.scorer([self.probes[s.prompt_index].text for s in samples], [s.text for s in samples])
+        given = self.scorer([self.probes[s.prompt_index].text for s in samples], [s.text for s in samples])
+        try:
+            scores = [float(score) for score in given]
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"the scorer gave {shorten(given)} ({error}); it must give a number for each answer."
+            ) from None
         if len(scores) != len(samples):
             raise UsageError(
                 f"the scorer gave {len(scores)} scores for {len(samples)} answers; it must give one each, in order."
             )
+        for index, score in enumerate(scores):
+            if not math.isfinite(score):
+                raise UsageError(
+                    f"the scorer gave {score} for answer {index}, {shorten(samples[index].text)}; a finite number is "
+                    "accepted."
+                )
         return list(scores)
 
     def _summary(self, records: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -135,7 +148,7 @@ class SampleMeter:
                 groups.setdefault(record["probe"], []).append(float(record[field]))
             interval = mean_interval([sum(g) / len(g) for g in groups.values()])
             result[name] = interval.estimate
-            if name in ("kl", "independent_score"):
+            if name in ("kl", "independent_score") and math.isfinite(interval.standard_error):
                 result[f"{name}_se"] = interval.standard_error
         return result
 
@@ -171,7 +184,7 @@ class SampleMeter:
         was_training = model.training
         model.eval()
         try:
-            for group in pack_by_budget([t.n_tokens for t in trees], self.forward.token_budget):
+            for group in self.forward.groups(trees):
                 where = torch.tensor([place for tree in group for place in places[tree]])
                 result[:, where] = measure([trees[i] for i in group])
         finally:

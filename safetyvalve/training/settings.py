@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -48,10 +49,11 @@ class Optimization:
             raise UsageError(f"learning_rate is {self.learning_rate}; accepted: above 0 and below 1, such as 2e-5.")
         if not 0 <= self.warmup_share <= 1:
             raise UsageError(f"warmup_share is {self.warmup_share}; it is a share of the steps between 0 and 1.")
-        if self.max_grad_norm < 0 or self.weight_decay < 0:
-            raise UsageError(
-                f"max_grad_norm is {self.max_grad_norm} and weight_decay {self.weight_decay}; neither may be negative."
-            )
+        for name in ("max_grad_norm", "weight_decay"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be a finite number of at least 0.")
+        if self.seed >= 2**32:
+            raise UsageError(f"seed is {self.seed}; it must be below {2**32}.")
         for name, table in (("schedule", SCHEDULES), ("precision", _PRECISIONS)):
             if getattr(self, name) not in table:
                 raise UsageError(f"{name} is '{getattr(self, name)}'; accepted: {', '.join(table)}.")
@@ -114,6 +116,10 @@ class DataSource:
     max_length: int | None = None
     """Largest prompt plus response, in tokens; None takes the model's context."""
     on_long: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.max_length is not None and self.max_length < 1:
+            raise UsageError(f"max_length is {self.max_length}; it must be at least 1 token, or left out.")
 
 
 @dataclass(frozen=True)

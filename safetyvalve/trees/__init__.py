@@ -1,9 +1,9 @@
 """Prefix trees: a prompt computed once for all its responses."""
 
 from safetyvalve.trees.attention import tree_attention
-from safetyvalve.trees.forward import Engine, ResponseLogps, response_logps
-from safetyvalve.trees.packing import pack_by_budget
-from safetyvalve.trees.plan import PackedRow, Segment, Tree, pack_row
+from safetyvalve.trees.forward import ResponseLogps, response_logps
+from safetyvalve.trees.packing import pack_by_budget, tokens_computed
+from safetyvalve.trees.plan import Engine, PackedRow, Segment, Tree, pack_row
 from safetyvalve.trees.reference import ReferenceCache, weights_hash
 from safetyvalve.trees.sequence_kl import Divergence, sequence_kl
 from safetyvalve.trees.verify import EngineChoice, choose_engine, largest_difference
@@ -23,6 +23,7 @@ __all__ = [
     "pack_row",
     "response_logps",
     "sequence_kl",
+    "tokens_computed",
     "tree_attention",
     "weights_hash",
 ]

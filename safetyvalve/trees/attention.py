@@ -26,6 +26,10 @@ NAME = "safetyvalve_tree"
 _MATRIX_LIMIT = 768
 """Longest tree, in tokens, whose scores are held as one matrix: on CPUs that beats SDPA with a mask."""
 
+_UNSAID: Any = object()
+_UNSUPPORTED = ("s_aux", "position_bias", "head_mask", "alibi")
+"""Arguments that change the attention's result in some models."""
+
 _current: ContextVar[PackedRow | None] = ContextVar("safetyvalve_packed_row", default=None)
 
 
@@ -42,8 +46,8 @@ def _tree_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     softcap: float | None = None,
-    sliding_window: int | None = None,
-    **_: Any,
+    sliding_window: int | None = _UNSAID,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """query [1, head, token, dim], key and value [1, kv head, token, dim] -> [1, token, head, dim]."""
     if not isinstance(attention_mask, PackedRow):
@@ -51,8 +55,14 @@ def _tree_attention(
             f"{type(module).__name__} did not pass the packed row on to its attention, so the shared-prefix forward "
             "cannot be exact for this model. Use --engine padded."
         )
-    if sliding_window is None:
-        # Some models set the window on the layer and leave it out of the call.
+    for name in _UNSUPPORTED:
+        if others.get(name) is not None:
+            raise EngineError(
+                f"{type(module).__name__} passes '{name}' to its attention, which the shared-prefix forward does not "
+                "know. Use --engine padded."
+            )
+    if sliding_window is _UNSAID:
+        # Some models set the window on the layer and leave it out of the call; None in the call means no window.
         sliding_window = getattr(module, "sliding_window", None)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     parts = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,11 +13,9 @@ from safetyvalve.errors import UsageError
 from safetyvalve.trees.attention import current_row, tree_attention
 from safetyvalve.trees.head import chunked_logps, logits_function
 from safetyvalve.trees.padded import padded_logps
-from safetyvalve.trees.plan import PackedRow, Tree, pack_row
+from safetyvalve.trees.plan import Engine, PackedRow, Tree, pack_row
 
-__all__ = ["Engine", "ResponseLogps", "packed_hidden_states", "response_logps"]
-
-Engine = Literal["tree", "padded"]
+__all__ = ["ResponseLogps", "packed_hidden_states", "response_logps"]
 
 
 class ResponseLogps(NamedTuple):
@@ -45,6 +43,9 @@ def response_logps(
     model: PreTrainedModel, trees: Sequence[Tree], *, engine: Engine = "tree", chunk: int = 256
 ) -> ResponseLogps:
     """Log-probabilities of every response of every tree.
+
+    Nothing is compared here: let :func:`safetyvalve.trees.choose_engine` say first that ``tree`` is exact for an
+    architecture that you have not used before.
 
     Args:
         model: a causal language model of transformers.

@@ -20,8 +20,8 @@ CHUNK = 256
 def logits_function(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
     """What the model does from its last hidden state to fp32 logits: [token, hidden] -> [token, vocabulary].
 
-    Output embedding, then the scale (Cohere) and the soft cap (Gemma 2) where the configuration has them. A model
-    with anything else fails the parity check of :mod:`safetyvalve.trees.verify`.
+    Output embedding, then the scale (Cohere, Granite) and the soft cap (Gemma 2) where the configuration has
+    them. A model with anything else fails the parity check of :mod:`safetyvalve.trees.verify`.
 
     Raises:
         EngineError: the model has no output embedding.
@@ -34,6 +34,8 @@ def logits_function(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
         )
     config = model.config.get_text_config()
     scale, cap = getattr(config, "logit_scale", None), getattr(config, "final_logit_softcapping", None)
+    if divisor := getattr(config, "logits_scaling", None):
+        scale = 1 / divisor
 
     def logits(hidden: Tensor) -> Tensor:
         # fp64 stays: gradient checks need it; bf16 and fp16 would lose the small probabilities.

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from safetyvalve.errors import UsageError
+from safetyvalve.trees.plan import Engine, Tree
 
-__all__ = ["pack_by_budget"]
+__all__ = ["pack_by_budget", "tokens_computed"]
+
+
+def tokens_computed(tree: Tree, engine: Engine) -> int:
+    """Tokens that a forward of this tree computes: the plain one repeats the prompt and pads the responses."""
+    if engine == "tree":
+        return tree.n_tokens
+    return len(tree.response_ids) * (len(tree.prompt_ids) + max(map(len, tree.response_ids)))
 
 
 def pack_by_budget(sizes: Sequence[int], budget: int) -> list[list[int]]:

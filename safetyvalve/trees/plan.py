@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from safetyvalve.errors import UsageError
 
-__all__ = ["PackedRow", "Segment", "Tree", "pack_row"]
+__all__ = ["Engine", "PackedRow", "Segment", "Tree", "pack_row"]
+
+Engine = Literal["tree", "padded"]
+"""``tree`` computes each prompt once; ``padded`` is the model's own forward, one row a response."""
 
 
 class Tree(NamedTuple):

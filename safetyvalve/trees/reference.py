@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from safetyvalve.trees.forward import Engine, response_logps
-from safetyvalve.trees.packing import pack_by_budget
-from safetyvalve.trees.plan import Tree
+from safetyvalve.trees.forward import response_logps
+from safetyvalve.trees.packing import pack_by_budget, tokens_computed
+from safetyvalve.trees.plan import Engine, Tree
 
 __all__ = ["ReferenceCache", "weights_hash"]
 
@@ -39,8 +40,8 @@ def weights_hash(model: PreTrainedModel) -> str:
 class ReferenceCache:
     """Sums of reference log-probabilities a response, by tree.
 
-    An entry's name is the hash of the weights, the tokens, the arithmetic (dtype, autocast, engine, torch version)
-    and the format, so that whatever changes the numbers changes the name.
+    An entry's name is the hash of the weights, the tokens, the arithmetic (dtype, autocast, engine, versions of torch
+    and transformers) and the format, so that whatever changes the numbers changes the name.
 
     Args:
         folder: where entries are kept; None keeps nothing.
@@ -84,7 +85,7 @@ class ReferenceCache:
         model.eval()
         result: list[Tensor | None] = [None] * len(trees)
         done = 0
-        for group in pack_by_budget([t.n_tokens for t in trees], token_budget):
+        for group in pack_by_budget([tokens_computed(t, engine) for t in trees], token_budget):
             with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):
                 sums = response_logps(model, [trees[i] for i in group], engine=engine).sums().float().cpu()
             for i, part in zip(group, sums.split([len(trees[i].response_ids) for i in group]), strict=True):
@@ -103,7 +104,8 @@ class ReferenceCache:
         if self.folder is None:
             return None
         digest = hashlib.sha256(weights_hash(model).encode())
-        digest.update(f"{_FORMAT} {engine} {autocast} {model.dtype} {model.device.type} {torch.__version__}".encode())
+        versions = f"{torch.__version__} {transformers.__version__}"
+        digest.update(f"{_FORMAT} {engine} {autocast} {model.dtype} {model.device.type} {versions}".encode())
         for tree in trees:
             digest.update(json.dumps([tree.prompt_ids, tree.response_ids]).encode())
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"

@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from safetyvalve.errors import UsageError
-from safetyvalve.trees.forward import Engine, packed_hidden_states
+from safetyvalve.trees.forward import packed_hidden_states
 from safetyvalve.trees.head import CHUNK, logits_function
 from safetyvalve.trees.padded import padded_logits
-from safetyvalve.trees.plan import PackedRow, Tree, pack_row
+from safetyvalve.trees.plan import Engine, PackedRow, Tree, pack_row
 
 __all__ = ["Divergence", "sequence_kl"]
 

@@ -9,8 +9,8 @@ import torch
 from transformers import PreTrainedModel
 
 from safetyvalve.errors import EngineError, UsageError
-from safetyvalve.trees.forward import Engine, response_logps
-from safetyvalve.trees.plan import Tree
+from safetyvalve.trees.forward import response_logps
+from safetyvalve.trees.plan import Engine, Tree
 
 __all__ = ["EngineChoice", "choose_engine", "largest_difference"]
 
@@ -56,7 +56,7 @@ def choose_engine(model: PreTrainedModel, trees: Sequence[Tree], *, wanted: str 
 
     Args:
         model: the policy, its parameters in the precision it is trained in.
-        trees: some of the first batch; two or three are enough.
+        trees: typical ones and the longest, so that sliding windows and both kernels are met.
         wanted: ``auto`` falls back to the plain forward where the fast one is not exact; ``tree`` raises there;
             ``padded`` takes the plain one unasked.
 

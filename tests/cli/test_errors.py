@@ -43,7 +43,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         (["--beta", "x"], ["--beta", "'x'"]),
         (["--eta", "-2"], ["eta is -2"]),
         (["--eta", "lots"], ["--eta is 'lots'", "paper"]),
-        (["--eta", "0.1", "--objective", "dpo"], ["--eta 0.1 has no meaning", "dpo"]),
+        (["--eta", "0.1", "--objective", "dpo"], ["eta 0.1 has no meaning", "dpo"]),
         (["--reduction", "mean"], ["reduction is 'mean'", "sequence_mean"]),
         (["--steps", "0"], ["steps is 0"]),
         (["--precision", "int4"], ["precision is 'int4'", "bf16"]),

@@ -107,6 +107,15 @@ class TestWeights:
         (sft,) = torch.autograd.grad(eta * beta * sft_loss(chosen).sum(), chosen)
         assert preference.item() == pytest.approx(sft.item())
 
+    def test_label_smoothing_moves_it(self) -> None:
+        eta, beta, smoothing = 0.005, 0.05, 0.1
+        margin = parity_margin(eta, label_smoothing=smoothing)
+        chosen = torch.tensor([-20.0 + margin / beta], dtype=torch.float64, requires_grad=True)
+        rest = vectors([-20.0], [-20.0], [-20.0])
+        loss = dpo_loss(chosen, *rest, beta=beta, label_smoothing=smoothing)
+        (preference,) = torch.autograd.grad(loss.sum(), chosen)
+        assert preference.item() == pytest.approx(-eta * beta)
+
     def test_edges(self) -> None:
         assert parity_margin(0.0) == math.inf
         assert parity_margin(1.0) == -math.inf

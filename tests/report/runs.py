@@ -97,12 +97,20 @@ def make_run(
     lines: list[dict[str, Any]] = []
     for i, step in enumerate(steps):
         rows = [
-            _row(p, k, step, None if course is None else course[i] + draw.gauss(0, noise), responses or {}, gains[i])
+            _row(p, k, step, None if course is None else course[i] + draw.gauss(0, noise), responses or {})
             for p in range(first_prompt, first_prompt + prompts)
             for k in range(2)
         ]
         write_lines(folder / "samples" / f"step-{step:06d}.jsonl", rows)
-        lines.append({"kind": "train", "step": step + 1, "loss": 0.69, "tokens_per_second": 500.0, "resident_gib": 6.5})
+        lines.append(
+            {
+                "kind": "train",
+                "step": max(step, 1),
+                "loss": 3 - gains[i],
+                "tokens_per_second": 500.0,
+                "resident_gib": 6.5,
+            }
+        )
         lines.append(_evaluation(i / (len(steps) - 1), step, gains[i], displacement))
     write_lines(folder / "metrics.jsonl", lines)
     return folder
@@ -113,9 +121,7 @@ def write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def _row(
-    prompt: int, answer: int, step: int, score: float | None, responses: Mapping[str, str], gain: float
-) -> dict[str, Any]:
+def _row(prompt: int, answer: int, step: int, score: float | None, responses: Mapping[str, str]) -> dict[str, Any]:
     probe = f"probe{prompt:03d}"
     return {
         "probe": probe,
@@ -128,7 +134,6 @@ def _row(
         "repetition": 0.01,
         "kl": 0.2 * step,
         "log_ratio": 0.1 * step,
-        "implicit_reward_gain": gain + 0.01 * (prompt % 5),
         "independent_score": score,
     }
 

@@ -18,7 +18,7 @@ Runs = dict[str, RunRecord]
 @pytest.mark.parametrize(
     ("name", "says", "ends"),
     [
-        ("over", "over overoptimized: its own learned reward stayed up", "higher than before training"),
+        ("over", "over overoptimized: its training loss went on falling", "higher than before training"),
         ("good", "good improved: its score rose", "higher than before training"),
         ("flat", "flat shows no change", "no difference from the score before training is seen"),
         ("bad", "bad got worse: its score fell", "lower than before training"),

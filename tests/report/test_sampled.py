@@ -11,7 +11,7 @@ from tests.report.runs import make_run
 
 
 def _answer(prompt: str, score: float | None, response: str = "r") -> Answer:
-    return Answer(prompt, (("user", "q"),), response, 3.0, 1.0, 0.0, 0.0, score, None)
+    return Answer(prompt, (("user", "q"),), response, 3.0, 1.0, 0.0, 0.0, score)
 
 
 def _run(name: str, first: dict[str, float | None], last: dict[str, float | None], response: str = "r") -> RunRecord:

@@ -70,7 +70,7 @@ def test_a_loss_without_a_second_derivative_runs(folder: str) -> None:
     curve = overoptimization.measure(drawn.problem, drawn.data, hinge, (0.2,))
     blind = expected_reward(drawn.problem, drawn.problem.ref).numpy()
     assert np.isfinite(curve.kl).all()
-    assert (curve.value[0] > blind).all()
+    assert curve.value[0].mean() > blind.mean() + 0.2
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -109,11 +108,6 @@ def test_cyclic_preferences_are_preferences() -> None:
     first[..., 0] = 1.0
     assert limits.exploitability(problem, even).item() == pytest.approx(0.5)
     assert limits.exploitability(problem, first).item() == pytest.approx(0.9)
-
-
-def column(outcome: Outcome, table: str, name: str) -> list[Any]:
-    raw = outcome.raw[table]
-    return [row[raw.columns.index(name)] for row in raw.rows]
 
 
 @pytest.fixture(scope="module")

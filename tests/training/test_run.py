@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
 from safetyvalve.errors import DataError, RunError, UsageError
 from safetyvalve.training import (
@@ -62,6 +63,10 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def evaluations(run: Path) -> list[dict[str, Any]]:
+    return [m for m in lines(run / "metrics.jsonl") if m["kind"] == "evaluation"]
+
+
 def lengths(prompts: list[str], answers: list[str]) -> list[float]:
     assert all(p.startswith("Question") for p in prompts)
     return [float(len(a)) for a in answers]
@@ -73,17 +78,17 @@ def test_folder(model_folder: str, data_file: Path, tmp_path: Path) -> None:
     assert result.engine.engine == "tree"
     metrics = lines(output / "metrics.jsonl")
     assert [m["step"] for m in metrics if m["kind"] == "train"] == [1, 2, 3, 4]
-    evaluations = [m for m in metrics if m["kind"] == "evaluation"]
-    assert [m["step"] for m in evaluations] == [0, 2, 4]
-    assert evaluations[0]["held_out/chosen_displacement"] == pytest.approx(0, abs=1e-4)
-    assert evaluations[0]["samples/kl"] == 0
-    assert evaluations[-1]["samples/kl"] > 0
-    assert evaluations[-1]["held_out/preference_loss"] < evaluations[0]["held_out/preference_loss"]
+    measured = [m for m in metrics if m["kind"] == "evaluation"]
+    assert [m["step"] for m in measured] == [0, 2, 4]
+    assert measured[0]["held_out/chosen_displacement"] == pytest.approx(0, abs=1e-4)
+    assert measured[0]["samples/kl"] == 0
+    assert measured[-1]["samples/kl"] > 0
+    assert measured[-1]["held_out/preference_loss"] < measured[0]["held_out/preference_loss"]
     samples = lines(output / "samples" / "step-000004.jsonl")
     assert len(samples) == 6
     assert all(s["independent_score"] == len(s["response"]) for s in samples)
     by_prompt = [sum(s["independent_score"] for s in samples[i : i + 2]) / 2 for i in (0, 2, 4)]
-    assert evaluations[-1]["samples/independent_score"] == pytest.approx(sum(by_prompt) / 3)
+    assert measured[-1]["samples/independent_score"] == pytest.approx(sum(by_prompt) / 3)
     config = yaml.safe_load((output / "config.yaml").read_text())
     assert (config["objective"], config["eta"], config["steps"]) == ("rpo", 0.2, 4)
     assert json.loads((output / "data_report.json").read_text())["kept"] == 24
@@ -125,9 +130,34 @@ def test_other_objectives_and_bf16(objective: str, model_folder: str, data_file:
         observation=Observation(every=2, prompts=0),
     )
     run_training(chosen, tmp_path / "run")
-    evaluations = [m for m in lines(tmp_path / "run" / "metrics.jsonl") if m["kind"] == "evaluation"]
-    assert evaluations[0]["held_out/chosen_displacement"] == pytest.approx(0, abs=1e-3)
+    assert evaluations(tmp_path / "run")[0]["held_out/chosen_displacement"] == pytest.approx(0, abs=1e-3)
     assert not (tmp_path / "run" / "samples").exists()
+
+
+def test_padded_engine_and_the_fall_back_to_it(model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    optimization = Optimization(steps=2, prompts_per_step=4, precision="fp32", engine="padded")
+    result = run_training(settings(model_folder, data_file, optimization=optimization), tmp_path / "asked")
+    assert result.engine == ("padded", "asked for")
+    torch.manual_seed(0)
+    other = BloomForCausalLM(BloomConfig(vocab_size=260, hidden_size=32, n_layer=2, n_head=4))
+    other.save_pretrained(tmp_path / "bloom")
+    tiny_tokenizer().save_pretrained(tmp_path / "bloom")
+    result = run_training(settings(str(tmp_path / "bloom"), data_file), tmp_path / "fallen-back")
+    assert result.engine.engine == "padded"
+    assert evaluations(tmp_path / "fallen-back")[-1]["samples/kl"] > 0
+
+
+def test_only_what_the_steps_reach_gets_a_reference(model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    run_training(settings(model_folder, data_file, source=DataSource(data_file, held_out=2)), tmp_path / "run")
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["seed"] == 0
+    (entry,) = (tmp_path / "cache" / "reference").iterdir()
+    assert load_file(entry)["sums"].numel() == 2 * (4 * 4 + 2)  # 16 of the 22 examples, and 2 held out
+
+
+def test_fewer_examples_than_a_step_needs(model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are 2 examples to train on, fewer than the 4 of one step"):
+        run_training(settings(model_folder, data_file, source=DataSource(data_file, held_out=22)), tmp_path / "run")
 
 
 def test_a_folder_with_another_run_is_left_alone(model_folder: str, data_file: Path, tmp_path: Path) -> None:
@@ -145,9 +175,26 @@ def test_bad_data_leaves_no_folder(model_folder: str, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_scorer_of_the_wrong_length(model_folder: str, data_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="gave 1 scores for 6 answers"):
-        run_training(settings(model_folder, data_file), tmp_path / "run", scorer=lambda prompts, answers: [1.0])
+@pytest.mark.parametrize(
+    ("scores", "fragment"),
+    [
+        ([1.0], "gave 1 scores for 6 answers"),
+        ([1.0, 2.0, float("nan"), 1.0, 1.0, 1.0], "gave nan for answer 2"),
+        (["good"] * 6, "must give a number"),
+        (None, "must give a number"),
+    ],
+)
+def test_scorers_that_are_refused(
+    model_folder: str, data_file: Path, tmp_path: Path, scores: Any, fragment: str
+) -> None:
+    with pytest.raises(UsageError, match=fragment):
+        run_training(settings(model_folder, data_file), tmp_path / "run", scorer=lambda prompts, answers: scores)
+
+
+def test_a_scorer_may_give_an_array(model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    chosen = settings(model_folder, data_file, optimization=Optimization(steps=1, prompts_per_step=4, precision="fp32"))
+    run_training(chosen, tmp_path / "run", scorer=lambda prompts, answers: torch.ones(len(answers)))
+    assert evaluations(tmp_path / "run")[-1]["samples/independent_score"] == 1
 
 
 @pytest.mark.parametrize(
@@ -158,6 +205,8 @@ def test_a_scorer_of_the_wrong_length(model_folder: str, data_file: Path, tmp_pa
         (Optimization, {"precision": "fp8"}, "precision is 'fp8'; accepted: fp32, bf16"),
         (Optimization, {"schedule": "step"}, "schedule is 'step'"),
         (Optimization, {"warmup_share": 2}, "warmup_share is 2"),
+        (Optimization, {"weight_decay": float("nan")}, "weight_decay is nan"),
+        (Optimization, {"seed": 2**33}, "seed is"),
         (Observation, {"every": 0}, "every is 0"),
         (Observation, {"prompts": -1}, "prompts is -1"),
     ],

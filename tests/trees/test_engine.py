@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import BloomConfig, BloomForCausalLM, Exaone4Config, Exaone4ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from safetyvalve.errors import EngineError, UsageError
 from safetyvalve.trees import Tree, choose_engine, pack_row, response_logps
@@ -83,6 +83,17 @@ def test_dropout_does_not_disturb_the_comparison() -> None:
     model = tiny_model("gpt2").train()
     assert choose_engine(model, TREES).engine == "tree"
     assert model.training
+
+
+def test_a_layer_that_says_it_has_no_window_has_none() -> None:
+    """Exaone 4 keeps a window on every layer and passes None where it does not apply."""
+    torch.manual_seed(0)
+    config = Exaone4Config(
+        vocab_size=260, hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, sliding_window=16, sliding_window_pattern=2, pad_token_id=0,
+    )  # fmt: skip
+    model = Exaone4ForCausalLM(config).eval()
+    assert choose_engine(model, [random_tree(60, 30, 20, seed=5)]).engine == "tree"
 
 
 @pytest.mark.parametrize(

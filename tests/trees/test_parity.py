@@ -44,9 +44,9 @@ class TestParity:
             assert (tree[name] - plain[name]).abs().max() < 1e-5 * scale, name
 
     def test_float64_is_equal_to_rounding(self, family: str) -> None:
-        # The plain Gemma 2 takes its softmax in fp32 whatever the model's type.
-        limit = 1e-6 if family == "gemma2" else 1e-12
-        assert largest_difference(tiny_model(family, dtype=torch.float64), TREES) < limit
+        if family == "gemma2":
+            pytest.skip("the plain Gemma 2 itself gives NaN in fp64: it takes its softmax in fp32 over an fp64 mask")
+        assert largest_difference(tiny_model(family, dtype=torch.float64), TREES) < 1e-12
 
     def test_bf16_autocast_is_as_near_as_the_plain_forward_to_itself(self, family: str) -> None:
         """bf16 rounds: the two forwards differ by no more than either differs from fp32."""
