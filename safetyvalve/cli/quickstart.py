@@ -18,6 +18,7 @@ def quickstart(
     beta: float = typer.Option(0.01, help="Strength of the KL regularisation of both."),
     eta: float | None = typer.Option(None, help="Weight of RPO's SFT term; 0.05 by default.", show_default=False),
     seed: int = typer.Option(0, help="Of data order and sampling."),
+    split_seed: int = typer.Option(0, help="Chooses the prompts to train on."),
     lang: Literal["en", "ja"] = typer.Option("en", help="Language of the report: en or ja."),
 ) -> None:
     """Align SmolLM2 by DPO and by RPO on the shipped comparisons, and report whether either overoptimized."""
@@ -25,5 +26,5 @@ def quickstart(
     from safetyvalve.cli.report import report
     from safetyvalve.lab.quickstart.run import run_quickstart
 
-    runs = run_quickstart(output, steps=steps, beta=beta, eta=eta, seed=seed)
+    runs = run_quickstart(output, steps=steps, beta=beta, eta=eta, seed=seed, split_seed=split_seed)
     report([runs.dpo, runs.rpo], output=output / "report.html", lang=lang)

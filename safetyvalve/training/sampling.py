@@ -69,7 +69,7 @@ class SampleMeter:
         seed: int,
         forward: Forward,
         scorer: Scorer | None = None,
-        batch_size: int = 128,
+        batch_size: int = 64,
     ) -> None:
         self.probes, self.reference, self.tokenizer, self.beta = list(probes), reference, tokenizer, beta
         self.n, self.max_new_tokens, self.seed, self.batch_size = n, max_new_tokens, seed, batch_size
