@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,7 @@ from safetyvalve.errors import RunError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Outcome", "Table", "markdown", "new_figure", "write"]
+__all__ = ["Outcome", "Table", "listed", "markdown", "new_figure", "write"]
 
 
 class Table(NamedTuple):
@@ -65,6 +66,11 @@ def write(outcome: Outcome, folder: Path) -> list[Path]:
     except OSError as error:
         raise RunError(f"cannot write {folder}: {error.strerror}. Pass another folder with --out.") from error
     return files
+
+
+def listed(values: Iterable[float]) -> str:
+    """One number a data set as one cell, separated by spaces: every single result without a row for each."""
+    return " ".join(f"{value:.6g}" for value in values)
 
 
 def markdown(table: Table) -> str:

@@ -15,7 +15,7 @@ from safetyvalve.objectives import Reduction
 from safetyvalve.testbed.experiments.overoptimization import BOX, N, draw, measure
 from safetyvalve.testbed.generate import Setting, draw_setting
 from safetyvalve.testbed.methods import Data, rpo
-from safetyvalve.testbed.output import Outcome, Table, new_figure
+from safetyvalve.testbed.output import Outcome, Table, listed, new_figure
 from safetyvalve.testbed.problem import Problem, chosen_baseline, expected_reward, independent_pairs, sample_wins
 from safetyvalve.testbed.solve import solve
 from safetyvalve.testbed.summary import Estimate, log_slope, mean, peak
@@ -53,7 +53,9 @@ def run(*, sets: int = 300, seed: int = 0, sizes: tuple[int, ...] = SIZES, grid:
         f"distance to the baseline at large eta falls as eta to the {collapse_slope}: imitation",
         lengths_line,
     ]
-    growth_raw = Table(("coverage", "n", "eta", "value", "low", "high"), [r for g in growths for r in g.raw])
+    growth_raw = Table(
+        ("coverage", "n", "eta", "value", "low", "high", "value_of_each_set"), [r for g in growths for r in g.raw]
+    )
     raw = {"eta": sweep_raw, "eta_growth": growth_raw}
     return Outcome("eta", headline, tables, raw, _figure(sweep_raw, growths, collapse))
 
@@ -79,10 +81,10 @@ def _sweep(sets: int, seed: int, grid: tuple[float, ...]) -> tuple[Table, Table]
         for eta, value in zip((0.0, *grid), _values(drawn.problem, drawn.data, (0.0, *grid)), strict=True):
             estimate = mean(value)
             rows.append((name, eta, f"{eta * sqrt(N):.2f}", f"{estimate:.3f}"))
-            raw.append((name, eta, *estimate))
+            raw.append((name, eta, *estimate, listed(value)))
     return (
         Table(("setting", "eta", "eta * sqrt(N)", f"true value at beta {BETA:g}"), rows),
-        Table(("setting", "eta", "value", "low", "high"), raw),
+        Table(("setting", "eta", "value", "low", "high", "value_of_each_set"), raw),
     )
 
 
@@ -111,7 +113,7 @@ def _growth(sets: int, seed: int, sizes: tuple[int, ...], grid: tuple[float, ...
             problem = problem._replace(pair_law=_rarer(problem, sizes[0] / n))
         data = Data.of(problem, sample_wins(problem, n, rng), BOX)
         values.append(_values(problem, data, grid))
-        raw += [(name, n, eta, *mean(v)) for eta, v in zip(grid, values[-1], strict=True)]
+        raw += [(name, n, eta, *mean(v), listed(v)) for eta, v in zip(grid, values[-1], strict=True)]
     stacked = np.stack(values)
     best = best_etas(stacked, grid)
     rng = np.random.default_rng([seed, 30])
@@ -209,7 +211,7 @@ def _length(d0: Tensor, policy: Tensor, lengths: Tensor) -> NDArray[np.float64]:
 def _figure(sweep: Table, growths: list[Growth], collapse: NDArray[np.float64]) -> dict[str, Figure]:
     figure, axes = new_figure(11, 4.2, 3)
     for name in SWEEP:
-        mine = np.array([row[1:] for row in sweep.rows if row[0] == name and float(str(row[1])) > 0], dtype=float)
+        mine = np.array([row[1:5] for row in sweep.rows if row[0] == name and float(str(row[1])) > 0], dtype=float)
         zero = next(row for row in sweep.rows if row[0] == name and row[1] == 0.0)
         (line,) = axes[0].plot(mine[:, 0], mine[:, 1], "o-", markersize=3, label=f"{name}, N = {N}")
         axes[0].fill_between(mine[:, 0], mine[:, 2], mine[:, 3], color=line.get_color(), alpha=0.2, linewidth=0)

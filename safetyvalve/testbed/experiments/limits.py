@@ -14,7 +14,7 @@ from safetyvalve.objectives import dpo_loss
 from safetyvalve.testbed.experiments.overoptimization import BOX, N
 from safetyvalve.testbed.generate import draw_setting
 from safetyvalve.testbed.methods import Data, Method, ensemble_min, preference_only, rpo
-from safetyvalve.testbed.output import Outcome, Table, new_figure
+from safetyvalve.testbed.output import Outcome, Table, listed, new_figure
 from safetyvalve.testbed.problem import Problem, bradley_terry, expected_reward, independent_pairs, sample_wins
 from safetyvalve.testbed.summary import mean
 
@@ -99,9 +99,9 @@ def _noise(sets: int, seed: int) -> tuple[Table, Table]:
         for name, method in methods.items():
             values = [expected_reward(clean, one.log_policy.exp()).numpy() for one in method(data, BETAS)]
             rows.append((flip, name, *(f"{mean(v):.3f}" for v in values)))
-            raw += [(flip, name, beta, *mean(v)) for beta, v in zip(BETAS, values, strict=True)]
+            raw += [(flip, name, beta, *mean(v), listed(v)) for beta, v in zip(BETAS, values, strict=True)]
     columns = ("flipped", "method", *(f"true value at beta {b:g}" for b in BETAS))
-    return Table(columns, rows), Table(("flipped", "method", "beta", "value", "low", "high"), raw)
+    return Table(columns, rows), Table(("flipped", "method", "beta", "value", "low", "high", "value_of_each_set"), raw)
 
 
 def _intransitive(sets: int, seed: int) -> tuple[Table, Table]:
@@ -114,13 +114,26 @@ def _intransitive(sets: int, seed: int) -> tuple[Table, Table]:
         data = Data.of(problem, sample_wins(problem, 8 * N, rng), BOX)
         for name, method in _methods(8 * N, rng).items():
             policy = method(data, BETAS)[-1].log_policy.exp()
-            beaten = mean(exploitability(problem, policy).numpy())
+            each = exploitability(problem, policy).numpy()
+            beaten = mean(each)
             against = torch.einsum("sxa,sxab,sxb->sx", policy, problem.win, problem.ref)
-            rate = mean((problem.d0 * against).sum(-1).numpy())
+            wins = (problem.d0 * against).sum(-1).numpy()
+            rate = mean(wins)
             rows.append((share, name, f"{beaten:.3f}", f"{rate:.3f}"))
-            raw.append((share, name, *beaten, *rate))
+            raw.append((share, name, *beaten, *rate, listed(each), listed(wins)))
     columns = ("share of the cycle", "method", "beaten by its best answer", "wins against the reference")
-    names = ("cycle", "method", "beaten", "beaten_low", "beaten_high", "wins", "wins_low", "wins_high")
+    names = (
+        "cycle",
+        "method",
+        "beaten",
+        "beaten_low",
+        "beaten_high",
+        "wins",
+        "wins_low",
+        "wins_high",
+        "beaten_of_each_set",
+        "wins_of_each_set",
+    )
     return Table(columns, rows), Table(names, raw)
 
 
@@ -138,11 +151,12 @@ def _misspecified(sets: int, seed: int) -> tuple[Table, Table]:
             for class_name, bounds, known in (("linear", WEIGHTS, features), ("tabular", (-6.0, 6.0), None)):
                 data = Data.of(problem, wins, bounds, known)
                 policy = method(data, (1 / sqrt(n),))[0].log_policy.exp()
-                gap = mean(best - expected_reward(problem, policy).numpy())
+                gaps = best - expected_reward(problem, policy).numpy()
+                gap = mean(gaps)
                 rows.append((residual, n, f"{name}, {class_name} class", f"{gap:.3f}"))
-                raw.append((residual, n, f"{name}, {class_name} class", *gap))
+                raw.append((residual, n, f"{name}, {class_name} class", *gap, listed(gaps)))
     columns = ("residual", "N", "method", "gap to the best policy")
-    return Table(columns, rows), Table(("residual", "n", "method", "gap", "low", "high"), raw)
+    return Table(columns, rows), Table(("residual", "n", "method", "gap", "low", "high", "gap_of_each_set"), raw)
 
 
 def _methods(n: int, rng: np.random.Generator) -> dict[str, Method]:
@@ -178,7 +192,7 @@ def _linear_line(raw: Table) -> str:
 def _figure(noise: Table, cycle: Table, linear: Table) -> dict[str, Figure]:
     figure, axes = new_figure(12, 3.8, 3)
     for name in dict.fromkeys(r[1] for r in noise.rows):
-        _line(axes[0], [(r[0], *r[3:]) for r in noise.rows if r[1] == name and r[2] == BETAS[-1]], name)
+        _line(axes[0], [(r[0], *r[3:6]) for r in noise.rows if r[1] == name and r[2] == BETAS[-1]], name)
     axes[0].set(xlabel="share of labels flipped", ylabel="true value", title=f"label noise, beta {BETAS[-1]:g}")
     for name in dict.fromkeys(r[1] for r in cycle.rows):
         _line(axes[1], [(r[0], *r[2:5]) for r in cycle.rows if r[1] == name], name)
@@ -186,7 +200,7 @@ def _figure(noise: Table, cycle: Table, linear: Table) -> dict[str, Figure]:
     axes[1].set(xlabel="share of the cycle", ylabel="beaten by its best answer", title="intransitive preferences")
     for index, residual in enumerate(RESIDUALS):
         for style, method in (("-", "RPO, base chosen, linear class"), (":", "RPO, base chosen, tabular class")):
-            mine = [(r[1], *r[3:]) for r in linear.rows if r[0] == residual and r[2] == method]
+            mine = [(r[1], *r[3:6]) for r in linear.rows if r[0] == residual and r[2] == method]
             _line(axes[2], mine, f"{method.split(', ')[-1]}, residual {residual:g}", style, f"C{index}")
     axes[2].set(xscale="log", yscale="log", xlabel="comparisons N", ylabel="gap of RPO", title="misspecified class")
     for axis in axes:

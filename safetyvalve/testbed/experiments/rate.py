@@ -19,7 +19,7 @@ from torch import Tensor
 from safetyvalve.testbed.bound import suboptimality_bound
 from safetyvalve.testbed.coverage import coverage
 from safetyvalve.testbed.methods import Data, Method, preference_only, rpo
-from safetyvalve.testbed.output import Outcome, Table, new_figure
+from safetyvalve.testbed.output import Outcome, Table, listed, new_figure
 from safetyvalve.testbed.problem import Problem, bradley_terry, expected_reward, independent_pairs, sample_wins
 from safetyvalve.testbed.summary import Estimate, log_slope, mean, worst
 
@@ -71,7 +71,7 @@ def run(*, sets: int = 500, seed: int = 0, sizes: tuple[int, ...] = SIZES) -> Ou
                 gap = _gap(candidates.problem, data, method, n).reshape(-1, sets)
                 found.setdefault(name, []).append(gap)
                 rows += [
-                    (name, n, *cell, float(g.mean()), float(g.std(ddof=1) / sqrt(sets)))
+                    (name, n, *cell, float(g.mean()), float(g.std(ddof=1) / sqrt(sets)), listed(g))
                     for cell, g in zip(candidates.cells, gap, strict=True)
                 ]
                 if name == "RPO, base chosen":
@@ -88,7 +88,7 @@ def run(*, sets: int = 500, seed: int = 0, sizes: tuple[int, ...] = SIZES) -> Ou
     }
     headline = [f"{name}: worst gap falls as N to the {slope}" for name, slope in slopes.items()]
     headline.append(f"the bound is {bounds[-1][-1]} times the measured gap at N = {sizes[-1]}: valid and loose")
-    columns = ("method", "n", "near", "far", "tail_share", "mean_gap", "standard_error")
+    columns = ("method", "n", "near", "far", "tail_share", "mean_gap", "standard_error", "gap_of_each_set")
     return Outcome("rate", headline, tables, {"rate": Table(columns, rows)}, _figure(sizes, gaps, bounds))
 
 
