@@ -39,6 +39,11 @@ class TokenizedExample(NamedTuple):
         """Tokens of the tree: the prompt once and every response."""
         return len(self.prompt_ids) + sum(map(len, self.response_ids))
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt with its longest response: what a model's context must hold."""
+        return len(self.prompt_ids) + max(map(len, self.response_ids))
+
 
 def render_prompt(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
     """The prompt as text, ending where the assistant is to answer.
@@ -74,13 +79,13 @@ def tokenize_example(
     responses = tuple(
         _encode(_response_text(example.prompt, r.content, prompt_text, tokenizer), tokenizer) for r in example.responses
     )
-    longest = len(prompt_ids) + max(map(len, responses))
-    if max_length is not None and longest > max_length:
+    tokenized = TokenizedExample(example.id, prompt_ids, responses, example.comparisons)
+    if max_length is not None and tokenized.longest > max_length:
         raise DataError(
-            f"example {example.id} has {longest} tokens (prompt {len(prompt_ids)}); at most --max-length {max_length} "
-            "are accepted. Raise it, shorten the example, or leave such examples out with --on-long drop."
+            f"example {example.id} has {tokenized.longest} tokens (prompt {len(prompt_ids)}); at most --max-length "
+            f"{max_length} are accepted. Raise it, shorten the example, or leave such examples out with --on-long drop."
         )
-    return TokenizedExample(example.id, prompt_ids, responses, example.comparisons)
+    return tokenized
 
 
 def tokenize_examples(
@@ -100,11 +105,8 @@ def tokenize_examples(
         raise UsageError(f"on-long is '{on_long}'; accepted: error, drop.")
     kept, dropped = [], []
     for example in examples:
-        tokenized = tokenize_example(example, tokenizer)
-        longest = len(tokenized.prompt_ids) + max(map(len, tokenized.response_ids))
-        if max_length is not None and longest > max_length:
-            if on_long == "error":
-                tokenize_example(example, tokenizer, max_length=max_length)
+        tokenized = tokenize_example(example, tokenizer, max_length=max_length if on_long == "error" else None)
+        if max_length is not None and tokenized.longest > max_length:
             dropped.append(tokenized.id)
         else:
             kept.append(tokenized)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
@@ -71,8 +70,7 @@ def run_quickstart(
             f"output folder '{output}' is not empty; nothing was changed. Name a new one with --output, or remove it."
         )
     rpo = Objective("rpo", beta=beta) if eta is None else Objective("rpo", beta=beta, eta=eta)
-    with ExitStack() as stack:
-        data = stack.enter_context(as_file(files(__package__).joinpath("preferences.jsonl")))
+    with as_file(files(__package__).joinpath("preferences.jsonl")) as data:
         for name, objective in (("dpo", Objective("dpo", beta=beta)), ("rpo", rpo)):
             settings = RunSettings(
                 name=name,
