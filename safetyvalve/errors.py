@@ -6,6 +6,7 @@ SafetyValveError                what a user can cause and mend; the command line
 ├── ModelError                  a model, tokenizer or chat template cannot be used
 │   └── EngineError             the shared-prefix forward cannot be exact for this model
 ├── RunError                    a run folder is missing, incomplete or belongs to another run
+├── RunInterrupted              somebody stopped the run; it can be resumed
 └── NonFiniteLossError          training produced NaN or infinity; names the examples
 
 A message says what was wrong, the value received, what is accepted and the remedy, in that order.
@@ -21,6 +22,7 @@ __all__ = [
     "ModelError",
     "NonFiniteLossError",
     "RunError",
+    "RunInterrupted",
     "SafetyValveError",
     "UsageError",
     "shorten",
@@ -67,6 +69,10 @@ class EngineError(ModelError):
 
 class RunError(SafetyValveError):
     """A run folder is missing, incomplete or belongs to another run."""
+
+
+class RunInterrupted(SafetyValveError):  # noqa: N818 - nothing went wrong: somebody stopped it
+    """Somebody stopped the run; what it has done is saved and it can be resumed."""
 
 
 class NonFiniteLossError(SafetyValveError):

@@ -11,8 +11,8 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from safetyvalve import __version__
-from safetyvalve.cli import data, quickstart, report, testbed, train
-from safetyvalve.errors import SafetyValveError
+from safetyvalve.cli import data, quickstart, report, resume, testbed, train
+from safetyvalve.errors import RunInterrupted, SafetyValveError
 
 __all__ = ["app", "main"]
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("quickstart")(quickstart.quickstart)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
+app.command("resume")(resume.resume)
 app.command("report")(report.report)
 app.add_typer(testbed.app, name="testbed")
 
@@ -58,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TyperException as error:
         print(f"safetyvalve: {_explain(error, words)}", file=sys.stderr)
         return 2
+    except RunInterrupted as stop:
+        print(f"safetyvalve: {_one_line(str(stop))}", file=sys.stderr)
+        return 130
     except SafetyValveError as error:
         print(f"safetyvalve: {_one_line(str(error))}", file=sys.stderr)
         return 2

@@ -59,6 +59,9 @@ def train(
     sample_prompts: int = _option(32, _OBSERVATION, "Held-out prompts that are sampled; 0 for none."),
     samples_per_prompt: int = _option(2, _OBSERVATION, "Answers sampled to each."),
     max_new_tokens: int = _option(64, _OBSERVATION, "Length limit of a sampled answer."),
+    checkpoint_every: int = _option(
+        50, _OPTIMIZATION, "Steps between checkpoints, for `safetyvalve resume`; 0: only when stopped."
+    ),
     scorer: str | None = _option(
         None, _OBSERVATION, "Independent score of samples: module:function(prompts, answers), or quickstart-rubric."
     ),
@@ -68,6 +71,7 @@ def train(
     keep_freed_memory()
     from safetyvalve.cli.scorers import load_scorer
     from safetyvalve.training import (
+        Checkpointing,
         DataSource,
         ModelSource,
         Objective,
@@ -98,6 +102,7 @@ def train(
             seed=seed,
         ),
         observation=Observation(eval_every, held_out_examples, sample_prompts, samples_per_prompt, max_new_tokens),
+        checkpointing=Checkpointing(checkpoint_every),
         scorer=scorer,
     )
     run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name))

@@ -11,16 +11,17 @@ from safetyvalve.training.objective import (
     ReferencedExample,
     Totals,
 )
-from safetyvalve.training.pipeline import run_training
+from safetyvalve.training.pipeline import resume_training, run_training
 from safetyvalve.training.policy import PolicyTrainer
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
-from safetyvalve.training.settings import DataSource, ModelSource, Observation, Optimization, RunSettings
+from safetyvalve.training.settings import Checkpointing, DataSource, ModelSource, Observation, Optimization, RunSettings
 
 __all__ = [
     "DEFAULT_ETA",
     "OBJECTIVES",
+    "Checkpointing",
     "DataSource",
     "Forward",
     "HeldOutMeter",
@@ -40,6 +41,7 @@ __all__ = [
     "Totals",
     "TrainingResult",
     "environment",
+    "resume_training",
     "run_training",
     "train_policy",
 ]

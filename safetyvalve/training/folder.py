@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import platform
+import shutil
 import sys
+import weakref
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 import torch
 import yaml
 
-from safetyvalve.errors import RunError
+from safetyvalve.errors import RunError, shorten
+from safetyvalve.training.disk import explain_full_disk
 
-__all__ = ["RunFolder", "environment"]
+__all__ = ["RunFolder", "environment", "read_config"]
 
 _PACKAGES = ("safetyvalve", "torch", "transformers", "accelerate", "safetensors", "numpy", "scipy")
+
+
+class SavesPretrained(Protocol):
+    """A model or a tokenizer."""
+
+    def save_pretrained(self, save_directory: Path, /) -> Any: ...
 
 
 class RunFolder:
     """Writes a run's record.
 
     Args:
-        path: a folder that does not exist or is empty.
+        path: a folder that does not exist or is empty; with ``resume``, one of a run that was stopped.
+        resume: go on with the run that it holds.
 
     Raises:
-        RunError: it holds something already, or cannot be made.
+        RunError: it holds something already, or nothing to resume; it cannot be made; another process writes it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
+        if resume:
+            self._reopen()
+            return
         try:
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 what = "holds another run" if (path / "config.yaml").exists() else "is not an empty folder"
@@ -46,19 +60,52 @@ class RunFolder:
             raise RunError(
                 f"output folder '{path}' cannot be made ({error.strerror}). Name another --output."
             ) from None
+        self._lock()
+
+    def _reopen(self) -> None:
+        read_config(self.path)
+        if (self.path / "model").exists():
+            raise RunError(f"the run '{self.path}' is finished; there is nothing to resume. Start a new one.")
+        self._lock()
+        for left in self.path.glob("*.tmp"):  # of a write that was cut short
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def _lock(self) -> None:
+        """Two processes that write one folder would mix their records."""
+        handle = os.open(self.path, os.O_RDONLY)
+        self.close = weakref.finalize(self, os.close, handle)
+        """Lets others write the folder; so does the end of this object, or of the process however it ends."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"the run '{self.path}' is being written by another process. Wait for it, or end it first."
+            ) from None
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Resolved settings, as ``config.yaml``."""
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        (self.path / "config.yaml").write_text(text, encoding="utf-8")
+        self._write("config.yaml", text)
 
     def write_json(self, name: str, value: Any) -> None:
-        (self.path / name).write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        self._write(name, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """What :meth:`write_json` wrote, or None where it did not."""
+        file = self.path / name
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    def _write(self, name: str, text: str) -> None:
+        """Whole or not at all."""
+        partial = self.path / f"{name}.tmp"
+        with explain_full_disk(self.path, name):
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.path / name)
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """One line of ``metrics.jsonl``, on disk when this returns."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(dict(record), ensure_ascii=False) + "\n")
+        with explain_full_disk(self.path, "metrics.jsonl"), (self.path / "metrics.jsonl").open("ab") as stream:
+            stream.write(json.dumps(dict(record), ensure_ascii=False).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -66,8 +113,63 @@ class RunFolder:
         """``samples/step-000040.jsonl``: one line a sample of that evaluation."""
         folder = self.path / "samples"
         folder.mkdir(exist_ok=True)
-        text = "".join(json.dumps(dict(r), ensure_ascii=False) + "\n" for r in records)
-        (folder / f"step-{step:06d}.jsonl").write_text(text, encoding="utf-8")
+        self._write(
+            f"samples/{_sample_name(step)}", "".join(json.dumps(dict(r), ensure_ascii=False) + "\n" for r in records)
+        )
+
+    def read_samples(self, step: int) -> list[dict[str, Any]]:
+        """What :meth:`write_samples` wrote; empty where it did not."""
+        file = self.path / "samples" / _sample_name(step)
+        return (
+            [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+            if file.is_file()
+            else []
+        )
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Whole lines of ``metrics.jsonl``; one cut short, as an interrupted run leaves it, is left out."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
+        return [json.loads(line) for line in lines if line.strip()]
+
+    def keep_until(self, step: int) -> None:
+        """Forget what was recorded after ``step``: a resumed run does those steps again."""
+        kept = [m for m in self.metrics() if m["step"] <= step]
+        self._write("metrics.jsonl", "".join(json.dumps(m, ensure_ascii=False) + "\n" for m in kept))
+        for file in (self.path / "samples").glob("step-*.jsonl"):
+            if file.name > _sample_name(step):
+                file.unlink()
+
+    def save_model(self, *parts: SavesPretrained) -> None:
+        """``model/``, whole or not at all."""
+        partial = self.path / "model.tmp"
+        shutil.rmtree(partial, ignore_errors=True)
+        with explain_full_disk(self.path, "the trained model"):
+            for part in parts:
+                part.save_pretrained(partial)
+            partial.replace(self.path / "model")
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """What :meth:`RunFolder.write_config` wrote.
+
+    Raises:
+        RunError: it is not there, or holds no settings.
+    """
+    file = run / "config.yaml"
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"'{run}' holds no run: it has no config.yaml. Name a run folder.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunError(f"'{file}' cannot be read ({error}). Restore it from a copy.") from None
+    if not isinstance(values, dict):
+        raise RunError(f"'{file}' is {shorten(values)}; settings by name are accepted. Restore it from a copy.")
+    return values
+
+
+def _sample_name(step: int) -> str:
+    return f"step-{step:06d}.jsonl"
 
 
 def environment(*, seed: int, data_sha256: str, weights_sha256: str, train_ids: Iterable[str]) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,10 @@ DEFAULT_ETA = 0.05
 
 OBJECTIVES = ("rpo", "dpo", "ipo", "sft")
 """Names that ``--objective`` accepts. ``rpo`` is ``dpo`` plus eta * beta * ``sft``."""
+
+
+_OWNERS = {"eta": ("rpo",), "reduction": ("rpo", "sft")}
+"""Objectives that take a coefficient, where not all do."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,8 @@ class Objective:
     def __post_init__(self) -> None:
         if self.name not in OBJECTIVES:
             raise UsageError(f"objective is '{self.name}'; accepted: {', '.join(OBJECTIVES)}.")
-        for option, owners, otherwise in (("eta", ("rpo",), 0.0), ("reduction", ("rpo", "sft"), "sum")):
-            given = getattr(self, option)
+        for option, otherwise in (("eta", 0.0), ("reduction", "sum")):
+            given, owners = getattr(self, option), _OWNERS[option]
             if given is None:
                 default = {"eta": DEFAULT_ETA, "reduction": "sum"}[option] if self.name in owners else otherwise
                 object.__setattr__(self, option, default)
@@ -123,6 +127,11 @@ class Objective:
                 "rpo and dpo. Leave it out."
             )
         check_reduction(self.reduction)
+
+    @staticmethod
+    def without_foreign(values: Mapping[str, Any]) -> dict[str, Any]:
+        """Resolved settings without the coefficients that their objective does not take."""
+        return {k: v for k, v in values.items() if values["name"] in _OWNERS.get(k, OBJECTIVES)}
 
     @property
     def sft_weight(self) -> float:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from safetyvalve.data import PreferenceExample, TokenizedExample, load_preferences, split_by_opening, tokenize_examples
-from safetyvalve.errors import DataError
+from safetyvalve.data import (
+    Loaded,
+    PreferenceExample,
+    TokenizedExample,
+    load_preferences,
+    split_by_opening,
+    tokenize_examples,
+)
+from safetyvalve.errors import DataError, RunError
 from safetyvalve.models import cache_folder, load_model
 from safetyvalve.objectives import effective_token_weight, parity_margin, peer_settings
-from safetyvalve.training.folder import RunFolder, environment
+from safetyvalve.training.folder import RunFolder, environment, read_config
 from safetyvalve.training.objective import Objective
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
@@ -21,7 +28,7 @@ from safetyvalve.training.sampling import Scorer
 from safetyvalve.training.settings import DataSource, RunSettings
 from safetyvalve.trees import ReferenceCache, weights_hash
 
-__all__ = ["run_training"]
+__all__ = ["resume_training", "run_training"]
 
 
 class _Prepared(NamedTuple):
@@ -31,16 +38,22 @@ class _Prepared(NamedTuple):
 
 
 def run_training(
-    settings: RunSettings, output: Path, *, scorer: Scorer | None = None, progress: Progress | None = None
+    settings: RunSettings,
+    output: Path,
+    *,
+    scorer: Scorer | None = None,
+    progress: Progress | None = None,
+    resume: bool = False,
 ) -> TrainingResult:
     """Train as ``settings`` say and leave config.yaml, environment.json, data_report.json, settings.json,
     metrics.jsonl, samples/ and model/ in ``output``.
 
     Args:
         settings: everything that decides the result.
-        output: a folder that does not exist or is empty.
+        output: a folder that does not exist or is empty; with ``resume``, that of a run with these settings.
         scorer: the function that ``settings.scorer`` names.
         progress: what a person sees; None says nothing.
+        resume: go on from the folder's last checkpoint; the data and the model must be what they were.
 
     Raises:
         SafetyValveError: a setting, the data, the model or the folder cannot be used. The folder is left as far as
@@ -50,7 +63,24 @@ def run_training(
     gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
     loaded = load_preferences(settings.source.data, form=settings.source.format, max_drop=settings.source.max_drop)
-    folder = RunFolder(output)
+    folder = RunFolder(output, resume=resume)
+    try:
+        return _run(settings, loaded, folder, scorer=scorer, progress=progress, resume=resume)
+    finally:
+        folder.close()
+
+
+def _run(
+    settings: RunSettings,
+    loaded: Loaded,
+    folder: RunFolder,
+    *,
+    scorer: Scorer | None,
+    progress: Progress,
+    resume: bool,
+) -> TrainingResult:
+    if not resume:
+        folder.write_config(settings.flat())  # first: a run that stops at any later moment can be resumed from it
     for line in loaded.report.lines():
         progress.line(line)
     model, tokenizer = load_model(
@@ -60,18 +90,19 @@ def run_training(
         allow_pickle=settings.model.allow_pickle,
     )
     data = _prepare(settings.source, loaded.examples, model, tokenizer, progress)
-    folder.write_config(settings.flat())
+    now = environment(
+        seed=settings.optimization.seed,
+        data_sha256=loaded.report.sha256,
+        weights_sha256=weights_hash(model),
+        train_ids=[t.id for t in data.train],
+    )
+    before = folder.read_json("environment.json") if resume else None
+    if before:
+        _compare_environments(before, now, folder.path, progress)
+    else:
+        folder.write_json("environment.json", now)
     folder.write_json(
         "data_report.json", loaded.report.model_copy(update={"too_long": data.too_long}).model_dump(mode="json")
-    )
-    folder.write_json(
-        "environment.json",
-        environment(
-            seed=settings.optimization.seed,
-            data_sha256=loaded.report.sha256,
-            weights_sha256=weights_hash(model),
-            train_ids=[t.id for t in data.train],
-        ),
     )
     meaning = _meaning(settings.objective, data.train)
     _say_meaning(meaning, settings.objective, progress)
@@ -86,11 +117,50 @@ def run_training(
         optimization=settings.optimization,
         observation=settings.observation,
         reference_cache=ReferenceCache(cache_folder() / "reference"),
+        checkpointing=settings.checkpointing,
+        resume=resume,
         scorer=scorer,
         progress=progress,
     )
     folder.write_json("settings.json", meaning | {"engine": result.engine._asdict()})
     return result
+
+
+def resume_training(
+    run: Path, load_scorer: Callable[[str | None], Scorer | None], *, progress: Progress | None = None
+) -> TrainingResult:
+    """Go on with the run in ``run``, with the settings that its config.yaml holds.
+
+    Args:
+        run: the folder of a run that was stopped.
+        load_scorer: from the name in the settings to the function.
+        progress: what a person sees; None says nothing.
+
+    Raises:
+        SafetyValveError: as :func:`run_training`; or there is no run, it is finished, or its data or model changed.
+    """
+    settings = RunSettings.of(read_config(run))
+    return run_training(settings, run, scorer=load_scorer(settings.scorer), progress=progress, resume=True)
+
+
+def _compare_environments(before: Mapping[str, Any], now: Mapping[str, Any], output: Path, progress: Progress) -> None:
+    """Refuse to resume on other data or another model; say what makes the result differ in its last bits."""
+    for key, what in (
+        ("data_sha256", "data file"),
+        ("train_ids_sha256", "choice of training examples"),
+        ("model_sha256", "model that training started from"),
+    ):
+        if before.get(key) != now[key]:
+            raise RunError(
+                f"the {what} of '{output}' has changed since the run began (sha256 {str(before.get(key))[:12]} then, "
+                f"{now[key][:12]} now); a run is resumed on what it began with. Restore it, or start a new run."
+            )
+    for key in ("torch_threads", "cpu_capability", "processor", "gpus", "packages"):
+        if before.get(key) != now[key]:
+            progress.line(
+                f"{key} was {before.get(key)} and is {now[key]}: the result will not be bitwise that of a run that was "
+                "never stopped"
+            )
 
 
 def _prepare(

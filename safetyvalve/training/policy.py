@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,6 +15,8 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from safetyvalve.errors import NonFiniteLossError, UsageError
+from safetyvalve.training.checkpoints import publish, staging
+from safetyvalve.training.disk import explain_full_disk
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.objective import Objective, PairTerms, ReferencedExample, Totals
 
@@ -97,6 +101,20 @@ class PolicyTrainer(Trainer):
                 "finite. The weights were not changed by this step. Lower --learning-rate, or use --precision fp32."
             )
         return norm
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """As the Trainer's, but a checkpoint is whole or not there, and a full disk leaves the one before."""
+        folder = Path(str(self.args.output_dir))
+        partial = staging(folder)
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        self.args.output_dir = str(partial)  # where the Trainer takes the place of a checkpoint from
+        try:
+            with explain_full_disk(folder, f"the checkpoint of step {self.state.global_step}"):
+                super()._save_checkpoint(model, trial)
+                publish(partial / f"checkpoint-{self.state.global_step}", folder, keep=limit)
+        finally:
+            self.args.output_dir, self.args.save_total_limit = str(folder), limit
+            shutil.rmtree(partial, ignore_errors=True)
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Zero: the Trainer's count is for padded batches and would be wrong for trees."""

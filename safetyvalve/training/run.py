@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.data import PreferenceExample, TokenizedExample
 from safetyvalve.errors import DataError
+from safetyvalve.training.checkpoints import CheckpointCallback, StopRequest, last_checkpoint
 from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
@@ -32,7 +34,7 @@ from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import PolicyTrainer, resident_gib
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
-from safetyvalve.training.settings import SCHEDULES, Observation, Optimization
+from safetyvalve.training.settings import SCHEDULES, Checkpointing, Observation, Optimization
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 
 __all__ = ["TrainingResult", "train_policy"]
@@ -65,10 +67,15 @@ class _Evaluate(TrainerCallback):
     ) -> None:
         self.held_out, self.samples, self.folder, self.every = held_out, samples, folder, every
         self.progress = progress
-        self.started = time.perf_counter()
+        # A resumed run goes on counting where its last evaluation was.
+        spent = max((m["seconds"] for m in folder.metrics() if m["kind"] == "evaluation"), default=0.0)
+        self.started = time.perf_counter() - spent
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._measure(kwargs["model"], 0)
+        if state.global_step == 0:
+            self._measure(kwargs["model"], 0)
+        else:
+            self.samples.restore(self.folder.read_samples(0))
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.global_step % self.every == 0 or state.global_step == state.max_steps:
@@ -101,6 +108,8 @@ def train_policy(
     optimization: Optimization,
     observation: Observation,
     reference_cache: ReferenceCache,
+    checkpointing: Checkpointing | None = None,
+    resume: bool = False,
     scorer: Scorer | None = None,
     progress: Progress | None = None,
 ) -> TrainingResult:
@@ -114,6 +123,9 @@ def train_policy(
         folder: receives metrics.jsonl, samples/ and model/.
         objective, optimization, observation: settings.
         reference_cache: keeps the reference's log-probabilities between runs.
+        checkpointing: how often a checkpoint is saved; None takes the default. Once model/ is there they are removed.
+        resume: go on from the last checkpoint in ``folder``, or from the start where there is none. On the CPU, with as
+            many threads as before, the result is bitwise that of a run that was never stopped.
         scorer: independent score of samples, never used in training.
         progress: what a person sees; None says nothing.
 
@@ -121,6 +133,8 @@ def train_policy(
         EngineError: the engine asked for is not exact for this model.
         NonFiniteLossError: a loss that is not finite; the record up to there stays.
         DataError: nothing to train on.
+        RunInterrupted: somebody asked to stop by SIGINT or SIGTERM; a checkpoint was saved.
+        RunError: the disk is full; what was saved before is whole.
     """
     if not train:
         raise DataError("there are no examples to train on. Check the data and the size of the held-out part.")
@@ -132,6 +146,7 @@ def train_policy(
     train = _visited(train, optimization)
     started = time.perf_counter()
     progress = progress or Progress(enabled=False)
+    checkpoint = _return_to_checkpoint(folder, progress) if resume else None
     set_seed(optimization.seed)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     reference = copy.deepcopy(model).eval().requires_grad_(False)
@@ -160,20 +175,34 @@ def train_policy(
         observation.every,
         progress,
     )
-    trainer = PolicyTrainer(
-        model=model,
-        args=_arguments(folder.path, optimization),
-        train_dataset=_Examples(referenced[: len(train)]),
-        objective=objective,
-        forward=forward,
-        callbacks=[evaluate, progress.callback()],
-    )
-    for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
-        trainer.remove_callback(callback)
-    trainer.train()
-    model.save_pretrained(folder.path / "model")
-    tokenizer.save_pretrained(folder.path / "model")
+    with StopRequest(progress) as stop:
+        trainer = PolicyTrainer(
+            model=model,
+            args=_arguments(folder.path, optimization),
+            train_dataset=_Examples(referenced[: len(train)]),
+            objective=objective,
+            forward=forward,
+            callbacks=[
+                evaluate,
+                progress.callback(),
+                CheckpointCallback((checkpointing or Checkpointing()).every, stop),
+            ],
+        )
+        for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
+            trainer.remove_callback(callback)
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        folder.save_model(model, tokenizer)
+    shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
     return TrainingResult(folder.path, choice, time.perf_counter() - started)
+
+
+def _return_to_checkpoint(folder: RunFolder, progress: Progress) -> Path | None:
+    """The last checkpoint, with the record cut back to it."""
+    checkpoint = last_checkpoint(folder.path / "checkpoints")
+    step = int(checkpoint.name.partition("-")[2]) if checkpoint else -1
+    folder.keep_until(step)
+    progress.line(f"resuming after step {step}" if checkpoint else "no checkpoint yet: starting again at step 0")
+    return checkpoint
 
 
 def _arguments(path: Path, o: Optimization) -> TrainingArguments:
@@ -188,7 +217,8 @@ def _arguments(path: Path, o: Optimization) -> TrainingArguments:
         weight_decay=o.weight_decay,
         seed=o.seed,
         logging_steps=1,
-        save_strategy="no",
+        save_strategy="no",  # CheckpointCallback asks for them
+        save_total_limit=1,
         report_to=[],
         remove_unused_columns=False,
         dataloader_drop_last=True,  # a short last batch would be a step in which each prompt weighs more

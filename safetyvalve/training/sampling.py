@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -98,6 +98,7 @@ class SampleMeter:
                 "probe": self.probes[s.prompt_index].id,
                 "prompt": [m.model_dump() for m in self.probes[s.prompt_index].prompt],
                 "response": s.text,
+                "token_ids": list(s.token_ids),
                 "tokens": len(s.token_ids),
                 "finished": s.finished,
                 "repetition": repetition(s.text),
@@ -113,6 +114,11 @@ class SampleMeter:
         metrics = self._summary(records)
         metrics["implicit_reward_gain"] = self.beta * float(ratio.mean() - ratio_of_first.mean())
         return {f"samples/{name}": value for name, value in metrics.items()}, records
+
+    def restore(self, first: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from the records of the first evaluation, as :meth:`measure` gave them."""
+        index = {p.id: i for i, p in enumerate(self.probes)}
+        self._first = [Sample(index[r["probe"]], tuple(r["token_ids"]), r["response"], r["finished"]) for r in first]
 
     def _scores(self, samples: Sequence[Sample]) -> list[float | None]:
         if self.scorer is None:

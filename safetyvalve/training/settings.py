@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import torch
 from safetyvalve.errors import UsageError
 from safetyvalve.training.objective import Objective
 
-__all__ = ["SCHEDULES", "DataSource", "ModelSource", "Observation", "Optimization", "RunSettings"]
+__all__ = ["SCHEDULES", "Checkpointing", "DataSource", "ModelSource", "Observation", "Optimization", "RunSettings"]
 
 Schedule = Literal["constant", "linear", "cosine"]
 SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
@@ -93,6 +94,22 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Checkpointing:
+    """How often a run saves what it needs to go on after it was stopped.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    every: int = 50
+    """Steps between checkpoints; 0 saves one only when somebody stops the run."""
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise UsageError(f"checkpoint_every is {self.every}; it must be at least 0.")
+
+
+@dataclass(frozen=True)
 class ModelSource:
     """Which model is trained; arguments as :func:`safetyvalve.models.load_model`."""
 
@@ -122,6 +139,15 @@ class DataSource:
             raise UsageError(f"max_length is {self.max_length}; it must be at least 1 token, or left out.")
 
 
+_OPTION_NAMES = {
+    ("objective", "name"): "objective",
+    ("observation", "every"): "eval_every",
+    ("observation", "prompts"): "sample_prompts",
+    ("checkpointing", "every"): "checkpoint_every",
+}
+"""Fields that the command line calls by another name than their group does."""
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """Everything that decides a run's result."""
@@ -132,16 +158,55 @@ class RunSettings:
     objective: Objective = field(default_factory=Objective)
     optimization: Optimization = field(default_factory=Optimization)
     observation: Observation = field(default_factory=Observation)
+    checkpointing: Checkpointing = field(default_factory=Checkpointing)
     scorer: str | None = None
     """Name of the independent scorer, for the record."""
 
     def flat(self) -> dict[str, Any]:
         """All settings by the names of the command line's options, as ``config.yaml`` holds them."""
-        values: dict[str, Any] = {"name": self.name, **asdict(self.model), **asdict(self.source)}
-        objective = asdict(self.objective)
-        values["objective"] = objective.pop("name")
-        values |= objective | asdict(self.optimization)
-        observation = asdict(self.observation)
-        values["eval_every"], values["sample_prompts"] = observation.pop("every"), observation.pop("prompts")
-        values |= observation | {"scorer": self.scorer}
-        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+        values: dict[str, Any] = {"name": self.name}
+        for group in _GROUPS:
+            for name, value in asdict(getattr(self, group)).items():
+                values[_OPTION_NAMES.get((group, name), name)] = str(value) if isinstance(value, Path) else value
+        return values | {"scorer": self.scorer}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> RunSettings:
+        """The inverse of :meth:`flat`.
+
+        Raises:
+            UsageError: a setting is unknown, missing or out of range.
+        """
+        rest = dict(values)
+        groups = {}
+        for group, kind in _GROUPS.items():
+            taken = {
+                f.name: rest.pop(key)
+                for f in fields(kind)
+                if (key := _OPTION_NAMES.get((group, f.name), f.name)) in rest
+            }
+            if kind is Objective:
+                taken = Objective.without_foreign(taken)
+            for name in _PATHS & taken.keys():
+                taken[name] = taken[name] and Path(taken[name])
+            groups[group] = taken
+        if "name" not in rest or "data" not in groups["source"]:
+            raise UsageError("the settings have no name or no data; both are needed. Restore config.yaml from a copy.")
+        name, scorer = rest.pop("name"), rest.pop("scorer", None)
+        if rest:
+            raise UsageError(
+                f"the settings have {', '.join(map(repr, rest))}, which this version does not know. Use the version "
+                "that environment.json names."
+            )
+        return cls(name=name, scorer=scorer, **{g: kind(**groups[g]) for g, kind in _GROUPS.items()})
+
+
+_GROUPS: dict[str, type[Any]] = {
+    "model": ModelSource,
+    "source": DataSource,
+    "objective": Objective,
+    "optimization": Optimization,
+    "observation": Observation,
+    "checkpointing": Checkpointing,
+}
+_PATHS = {"data", "chat_template"}
