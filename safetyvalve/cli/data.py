@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 __all__ = ["app"]
@@ -18,14 +16,17 @@ def root() -> None:
 
 @app.command()
 def check(
-    file: Path = typer.Argument(help="JSONL, plain or gzipped."),
-    format: str = typer.Option("auto", help="Form of the rows: auto, pair, hh-transcript or comparisons."),
+    file: str = typer.Argument(
+        help="JSONL, JSON, CSV, TSV or Parquet; a datasets or Parquet folder; or a hub name, ORG/NAME[:SPLIT]."
+    ),
+    format: str = typer.Option("auto", help="Form of the rows, see docs/data.md; auto recognises it."),
+    encoding: str = typer.Option("auto", help="Of text files, such as cp932; auto recognises it or refuses."),
     json: bool = typer.Option(False, "--json", help="Print the whole report as JSON."),
 ) -> None:
     """Say what would be kept and dropped, and why, with rows."""
     from safetyvalve.data import load_preferences
 
-    report = load_preferences(file, form=format, max_drop=1.0).report
+    report = load_preferences(file, form=format, max_drop=1.0, encoding=encoding).report
     if json:
         print(report.model_dump_json(indent=2))
     else:

@@ -20,10 +20,13 @@ def _option(default: Any, group: str, help: str, *names: str) -> Any:
 
 
 def train(
-    data: Path = _option(..., _DATA, "JSONL of comparisons, plain or gzipped."),
+    data: str = _option(
+        ..., _DATA, "JSONL, JSON, CSV, TSV or Parquet; a datasets or Parquet folder; or a hub name, ORG/NAME[:SPLIT]."
+    ),
     model: str = _option("smollm2-135m", _DATA, "Alias, local folder or hub name."),
     output: Path | None = _option(None, _DATA, "Run folder to make; runs/OBJECTIVE-N by default."),
-    format: str = _option("auto", _DATA, "Form of the rows: auto, pair, hh-transcript or comparisons."),
+    format: str = _option("auto", _DATA, "Form of the rows, see docs/data.md; auto recognises it."),
+    encoding: str = _option("auto", _DATA, "Of text files, such as cp932; auto recognises it or refuses."),
     max_drop: float = _option(0.01, _DATA, "Largest share of rows that may be dropped."),
     held_out: str = _option("0.1", _DATA, "Share (0.1) or number (200) of examples kept for measuring."),
     split_seed: int = _option(0, _DATA, "Chooses the held-out conversations."),
@@ -85,7 +88,7 @@ def train(
     folder = output or _next_folder(objective)
     settings = RunSettings(
         name=folder.name,
-        source=DataSource(data, format, max_drop, _held_out(held_out), split_seed, max_length, on_long),
+        source=DataSource(data, format, max_drop, _held_out(held_out), split_seed, max_length, on_long, encoding),
         model=ModelSource(model, chat_template, trust_remote_code, allow_pickle),
         objective=Objective(objective, beta, _eta(eta), reduction, label_smoothing),  # type: ignore[arg-type]
         optimization=Optimization(

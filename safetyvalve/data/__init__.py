@@ -1,9 +1,10 @@
-"""Preference data: schema, forms, loading, splits, chat rendering and tokenizing."""
+"""Preference data: schema, forms, sources, loading, splits, chat rendering and tokenizing."""
 
 from safetyvalve.data.forms import FORMS, parse_transcript
 from safetyvalve.data.loading import load_preferences
 from safetyvalve.data.report import DataReport, DroppedRow, Loaded
-from safetyvalve.data.schema import Comparison, Message, PreferenceExample, Prompt, Response
+from safetyvalve.data.saving import save_preferences
+from safetyvalve.data.schema import Comparison, Message, Place, PreferenceExample, Prompt, Response
 from safetyvalve.data.splits import Split, opening_turn, split_by_opening
 from safetyvalve.data.tokenizing import TokenizedExample, render_prompt, tokenize_example, tokenize_examples
 
@@ -14,6 +15,7 @@ __all__ = [
     "DroppedRow",
     "Loaded",
     "Message",
+    "Place",
     "PreferenceExample",
     "Prompt",
     "Response",
@@ -23,6 +25,7 @@ __all__ = [
     "opening_turn",
     "parse_transcript",
     "render_prompt",
+    "save_preferences",
     "split_by_opening",
     "tokenize_example",
     "tokenize_examples",

@@ -1,138 +1,155 @@
-"""Files to examples. One loader a source, all giving one schema; errors cite file, row and field."""
+"""Sources to examples, in one schema; errors cite file, row and field."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
-import re
-import zlib
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from safetyvalve.data.forms import FORMS, Unusable, recognise
+from safetyvalve.data.forms import FORMS, Row, Unusable, recognise
 from safetyvalve.data.report import DataReport, DroppedRow, Loaded
-from safetyvalve.data.schema import PreferenceExample
+from safetyvalve.data.schema import Place, PreferenceExample, Response
+from safetyvalve.data.sources import Source, SourceRow, open_source
 from safetyvalve.data.splits import opening_turn
 from safetyvalve.errors import DataError, UsageError, shorten
 
 __all__ = ["load_preferences"]
 
+_FIRST_ROWS = 20
 
-def load_preferences(path: str | Path, *, form: str = "auto", max_drop: float = 0.01) -> Loaded:
-    """Read preference data from a JSONL file, plain or gzipped.
+
+def load_preferences(
+    path: str | Path,
+    *,
+    form: str = "auto",
+    max_drop: float = 0.01,
+    baseline_column: str | None = None,
+    encoding: str = "auto",
+) -> Loaded:
+    """Read preference data: JSON lines, a JSON array, CSV, TSV, Parquet, a ``datasets`` folder or a hub dataset.
+
+    Rows count from 1: the line of JSON lines, the row a spreadsheet shows of CSV (its header is row 1), the
+    position in anything else.
 
     Args:
-        path: the file. Its first bytes, not its name, tell whether it is gzipped.
-        form: a name in :data:`safetyvalve.data.FORMS`, or ``auto`` to recognise it from the first row.
+        path: a file, plain or gzipped; a folder of Parquet files or one that ``datasets`` saved, ``FOLDER:SPLIT``
+            for one of its splits; or ``ORG/NAME[@REVISION][/CONFIG][:SPLIT]`` on the Hugging Face hub.
+        form: a name in :data:`safetyvalve.data.FORMS`, or ``auto`` to recognise it from the first rows.
         max_drop: largest share of rows in [0, 1] that may be dropped before it counts as an error.
+        baseline_column: a field with a text or a list of texts, which become each example's ``baseline``.
+        encoding: of text files; ``auto`` reads UTF-8, what a byte-order mark says, and cp932 beyond doubt.
 
     Returns:
         The examples in file order, and a report of every row left out.
 
     Raises:
-        DataError: the file is missing, empty or malformed, or more than ``max_drop`` of it was dropped.
-        UsageError: an unknown form, or ``max_drop`` outside [0, 1].
+        DataError: the data are missing, empty or malformed, a row does not fit the form, an ``id`` comes twice, a
+            baseline is missing, or more than ``max_drop`` of the rows was dropped.
+        UsageError: an unknown form or encoding, or ``max_drop`` outside [0, 1].
     """
     if form != "auto" and form not in FORMS:
         raise UsageError(f"format is '{form}'; accepted: auto, {', '.join(FORMS)}.")
     if not 0 <= max_drop <= 1:
         raise UsageError(f"max-drop is {max_drop}; it is a share between 0 and 1, such as 0.01.")
-    file = Path(path)
-    raw = _read(file)
+    source = open_source(path, encoding=encoding)
+    rows, known = _recognised(source.rows) if form == "auto" else (source.rows, form)
     examples: list[PreferenceExample] = []
     dropped: list[DroppedRow] = []
-    for number, row in _rows(raw, file):
+    seen: dict[Any, Place] = {}
+    for place, fields in rows:
         try:
+            _refuse_second(fields.get("id"), place, seen)
             if form == "auto":
-                form = recognise(row)
-            examples.append(FORMS[form](row))
+                _refuse_other_form(fields, known)
+            example = FORMS[known](fields)
+            baseline = _baseline(fields, baseline_column)
+            examples.append(example.model_copy(update={"place": place, "baseline": baseline}))
         except Unusable as why:
-            dropped.append(DroppedRow(file=str(file), row=number, reason=why.reason, value=why.value))
+            dropped.append(DroppedRow(file=place.file, row=place.row, reason=why.reason, value=why.value))
         except DataError as error:
-            raise DataError(str(error), file=file, row=number) from None
-    report = _report(file, raw, form, examples, dropped)
+            raise DataError(str(error), file=place.file, row=place.row) from None
+    report = _report(source, known, examples, dropped)
     if not report.rows:
         raise DataError(
-            "has no rows; accepted: one JSON object a line. Check that the right file was named.", file=file
+            f"has no rows (it was read as {source.kind}); at least one is accepted. Check that the right file was "
+            "named.",
+            file=source.name,
         )
     if report.dropped_share > max_drop:
-        reason, rows = next(iter(report.reasons().items()))
+        reason, first = next(iter(report.reasons().items()))
         raise DataError(
             f"{len(dropped)} of {report.rows} rows would be dropped ({report.dropped_share:.1%}; {reason}: "
-            f"{len(rows)}), more than --max-drop {max_drop:g}. Mend the rows that `safetyvalve data check` lists, or "
-            "raise --max-drop.",
-            file=file,
-            row=rows[0].row,
+            f"{len(first)}, such as {first[0].value}), more than --max-drop {max_drop:g}. Mend the rows that "
+            "`safetyvalve data check` lists, or raise --max-drop.",
+            file=first[0].file,
+            row=first[0].row,
         )
     return Loaded(examples, report)
 
 
-def _read(file: Path) -> bytes:
+def _recognised(rows: Iterator[SourceRow]) -> tuple[Iterator[SourceRow], str]:
+    """The rows again, and their form: that of the first of the first rows that has one."""
+    first = list(islice(rows, _FIRST_ROWS))
+    refusal: DataError | None = None
+    for row in first:
+        try:
+            return chain(first, rows), recognise(row.fields)
+        except DataError as error:
+            refusal = refusal or DataError(str(error), file=row.place.file, row=row.place.row)
+    if refusal is not None:
+        raise refusal
+    return iter(first), "unknown"
+
+
+def _refuse_other_form(fields: Row, form: str) -> None:
     try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise DataError("does not exist. Check the path; it is taken from the current folder.", file=file) from None
-    except IsADirectoryError:
-        raise DataError("is a folder; a JSONL file, plain or .gz, is accepted.", file=file) from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror}). Check its permissions.", file=file) from None
+        found = recognise(fields)
+    except DataError:
+        return  # reading it as the form tells better what it lacks
+    if found != form:
+        raise DataError(
+            f"is of the form '{found}', while the first rows are of the form '{form}'; one form in a file is accepted. "
+            "Split the file, or name the form with --format."
+        )
 
 
-def _rows(raw: bytes, file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"is not a whole gzip file ({error}). Copy it again.", file=file) from None
-    # splitlines() would also split at U+2028 and others, which JSON allows inside a text.
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode())
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"byte {error.start} is {line[error.start : error.start + 1]!r}, which is not UTF-8. Save the file as "
-                "UTF-8 (Japanese Excel and Notepad save cp932 by default).",
-                file=file,
-                row=number,
-            ) from None
-        except RecursionError:
-            raise DataError(
-                "is nested too deeply; one flat JSON object a line is accepted.", file=file, row=number
-            ) from None
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"is not JSON ({error.msg} at column {error.colno}): {shorten(line.decode())}. "
-                "One JSON object a line is accepted.",
-                file=file,
-                row=number,
-            ) from None
-        if re.search(rb"\\u[dD][89a-fA-F]", line) and any(
-            0xD800 <= ord(c) < 0xE000 for c in json.dumps(row, ensure_ascii=False)
-        ):
-            raise DataError(
-                "has half of a surrogate pair (\\ud800 to \\udfff), which is no character. Write the whole character.",
-                file=file,
-                row=number,
-            )
-        if not isinstance(row, dict):
-            raise DataError(f"is {shorten(row)}; a JSON object is accepted.", file=file, row=number)
-        yield number, row
+def _refuse_second(name: object, place: Place, seen: dict[Any, Place]) -> None:
+    if not isinstance(name, (str, int)):
+        return
+    if name in seen:
+        raise DataError(
+            f"is {shorten(name)}, which {seen[name]} has too; ids that differ are accepted. Remove the copy, or rename "
+            "the field if it does not identify rows.",
+            field="id",
+        )
+    seen[name] = place
 
 
-def _report(
-    file: Path, raw: bytes, form: str, examples: list[PreferenceExample], dropped: list[DroppedRow]
-) -> DataReport:
+def _baseline(fields: Row, column: str | None) -> tuple[Response, ...]:
+    if column is None:
+        return ()
+    value = fields.get(column)
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
+        raise DataError(
+            f"is {shorten(value) if column in fields else 'missing'}; a text or a list of texts, none empty, is "
+            "accepted as baseline. Add it, or leave the row out.",
+            field=column,
+        )
+    return tuple(Response(content=t.strip()) for t in texts)
+
+
+def _report(source: Source, form: str, examples: list[PreferenceExample], dropped: list[DroppedRow]) -> DataReport:
     lengths = [
         (len(e.responses[c.winner].content), len(e.responses[c.loser].content)) for e in examples for c in e.comparisons
     ]
     unequal = [(won, lost) for won, lost in lengths if won != lost]
     return DataReport(
-        file=str(file),
-        sha256=hashlib.sha256(raw).hexdigest(),
+        file=source.name,
+        source=source.kind,
+        encoding=source.encoding,
+        sha256=source.sha256,
         form=form,
         rows=len(examples) + len(dropped),
         kept=len(examples),

@@ -28,8 +28,12 @@ class DataReport(BaseModel):
     """Counts of a loading, with the place and reason of every row that was left out."""
 
     file: str
+    source: str = "JSONL"
+    """What the source was recognised as."""
+    encoding: str | None = None
+    """Of a text file, as it was recognised or named."""
     sha256: str
-    """Of the file as it lies on disk."""
+    """Of the file as it lies on disk; of several, of their names and hashes."""
     form: str
     rows: int
     kept: int
@@ -57,7 +61,8 @@ class DataReport(BaseModel):
 
     def lines(self) -> Iterator[str]:
         """The report as text for a terminal."""
-        yield f"{self.file}: {self.form}, {self.rows} rows, sha256 {self.sha256[:12]}"
+        encoding = f", {self.encoding}" if self.encoding else ""
+        yield f"{self.file}: {self.source}{encoding}, form {self.form}, {self.rows} rows, sha256 {self.sha256[:12]}"
         yield f"  kept     {self.kept} ({self.comparisons} comparisons, {self.prompts_opening} opening turns)"
         yield f"  dropped  {len(self.dropped)} ({self.dropped_share:.2%})"
         for reason, rows in self.reasons().items():

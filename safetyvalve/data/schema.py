@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Comparison", "Message", "PreferenceExample", "Prompt", "Response"]
+__all__ = ["Comparison", "Message", "Place", "PreferenceExample", "Prompt", "Response"]
 
 Role = Literal["system", "user", "assistant"]
 
@@ -41,6 +41,18 @@ class Comparison(_Frozen):
     winner: Annotated[int, Field(ge=0)]
     loser: Annotated[int, Field(ge=0)]
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    annotator: Annotated[str, Field(min_length=1)] | None = None
+    """Who preferred it, where the data say so."""
+
+
+class Place(NamedTuple):
+    """Where an example was read: ``row`` counts from 1, as :func:`safetyvalve.data.load_preferences` says."""
+
+    file: str
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.row}"
 
 
 class PreferenceExample(_Frozen):
@@ -49,6 +61,10 @@ class PreferenceExample(_Frozen):
     prompt: Annotated[Prompt, Field(min_length=1)]
     responses: Annotated[tuple[Response, ...], Field(min_length=2)]
     comparisons: Annotated[tuple[Comparison, ...], Field(min_length=1)]
+    baseline: tuple[Response, ...] = ()
+    """Responses of the baseline policy to this prompt, where a column of the data holds them."""
+    place: Annotated[Place | None, Field(exclude=True)] = None
+    """For messages of later stages; no part of the content."""
 
     @model_validator(mode="after")
     def _comparisons_name_responses(self) -> PreferenceExample:
@@ -64,8 +80,13 @@ class PreferenceExample(_Frozen):
 
     @cached_property
     def id(self) -> str:
-        """Content hash: 16 hexadecimal digits that stay equal when rows are reordered or files renamed."""
-        return content_hash(self.model_dump(mode="json"))
+        """Content hash: 16 hexadecimal digits that stay equal when rows are reordered or files renamed.
+
+        It covers the prompt, the responses and who won with which weight; not annotators, baseline or place.
+        """
+        return content_hash(
+            self.model_dump(mode="json", exclude={"baseline": True, "comparisons": {"__all__": {"annotator"}}})
+        )
 
 
 def content_hash(value: object) -> str:

@@ -62,7 +62,12 @@ def run_training(
     progress = progress or Progress(enabled=False)
     gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
-    loaded = load_preferences(settings.source.data, form=settings.source.format, max_drop=settings.source.max_drop)
+    loaded = load_preferences(
+        settings.source.data,
+        form=settings.source.format,
+        max_drop=settings.source.max_drop,
+        encoding=settings.source.encoding,
+    )
     folder = RunFolder(output, resume=resume)
     try:
         return _run(settings, loaded, folder, scorer=scorer, progress=progress, resume=resume)

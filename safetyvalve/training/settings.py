@@ -123,7 +123,8 @@ class ModelSource:
 class DataSource:
     """Which comparisons it is trained and measured on."""
 
-    data: Path
+    data: str | Path
+    """File, folder or hub name, as :func:`safetyvalve.data.load_preferences` takes it."""
     format: str = "auto"
     max_drop: float = 0.01
     """Largest share of rows that may be dropped."""
@@ -133,6 +134,8 @@ class DataSource:
     max_length: int | None = None
     """Largest prompt plus response, in tokens; None takes the model's context."""
     on_long: str = "error"
+    encoding: str = "auto"
+    """Of text files."""
 
     def __post_init__(self) -> None:
         if self.max_length is not None and self.max_length < 1:
