@@ -115,7 +115,7 @@ def _refuse_other_form(fields: Row, form: str) -> None:
 
 
 def _refuse_second(name: object, place: Place, seen: dict[Any, Place]) -> None:
-    if not isinstance(name, (str, int)):
+    if isinstance(name, bool) or not isinstance(name, (str, int)):
         return
     if name in seen:
         raise DataError(

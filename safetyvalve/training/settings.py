@@ -140,6 +140,7 @@ class DataSource:
     def __post_init__(self) -> None:
         if self.max_length is not None and self.max_length < 1:
             raise UsageError(f"max_length is {self.max_length}; it must be at least 1 token, or left out.")
+        object.__setattr__(self, "data", str(self.data))  # as config.yaml holds it; a hub name is no path
 
 
 _OPTION_NAMES = {
@@ -212,4 +213,4 @@ _GROUPS: dict[str, type[Any]] = {
     "observation": Observation,
     "checkpointing": Checkpointing,
 }
-_PATHS = {"data", "chat_template"}
+_PATHS = {"chat_template"}

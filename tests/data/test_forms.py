@@ -118,6 +118,12 @@ class TestTranscript:
             (6, "chosen is empty"),
         ]
 
+    @pytest.mark.parametrize("prompt", ["A", "\n\nHuman: A\n\nAssistant:"])
+    def test_whole_conversations_beside_a_prompt(self, tmp_path: Path, prompt: str) -> None:
+        row = {s: f"\n\nHuman: A\n\nAssistant: {s}" for s in ("chosen", "rejected")}
+        example = load_one(tmp_path, row | {"prompt": prompt}, "hh-transcript")
+        assert example.id == load_one(tmp_path, row, "hh-transcript").id
+
     def test_prompt_apart(self, tmp_path: Path) -> None:
         """As some copies of hh-rlhf have it; taken for a pair, the turns would become one user turn."""
         row = {

@@ -183,6 +183,8 @@ def test_messages_written_as_text(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_other_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        load_preferences("x" * 300)
     with pytest.raises(DataError, match="does not exist"):
         load_preferences(tmp_path / "nothing.jsonl")
     with pytest.raises(DataError, match="neither Parquet files nor"):

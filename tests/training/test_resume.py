@@ -278,3 +278,5 @@ def test_settings_come_back(source: Path) -> None:
     for objective in (Objective("dpo"), Objective("sft"), Objective("rpo", reduction="sequence_mean")):
         given = RunSettings(name="x", source=DataSource(Path("data.jsonl")), objective=objective, scorer="m:f")
         assert RunSettings.of(given.flat()) == given
+    hub = RunSettings(name="x", source=DataSource("org/name:train", encoding="cp932"))
+    assert RunSettings.of(hub.flat()) == hub

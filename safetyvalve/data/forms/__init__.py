@@ -15,6 +15,7 @@ from safetyvalve.data.forms.pairs import (
     has_turns,
     implicit_pair,
     is_transcript_prompt,
+    opens_transcript,
     parse_transcript,
     transcript_pair,
     ultrafeedback_pair,
@@ -82,11 +83,13 @@ _MARKS = {"comparisons": {"comparisons"}, "ranking": {"ranking", "ranks"}, "scor
 
 
 def _recognise_pair(row: Row, has: set[str]) -> str:
+    sides = [row["chosen"], row["rejected"]]
     if "prompt" in has:
         if {"score_chosen", "score_rejected"} <= has:
             return "ultrafeedback"
-        return "hh-transcript" if is_transcript_prompt(row["prompt"]) else "pair"
-    sides = [row["chosen"], row["rejected"]]
+        # Taken for a pair, the turns would become the text of one turn.
+        turns = is_transcript_prompt(row["prompt"]) or all(opens_transcript(side) for side in sides)
+        return "hh-transcript" if turns else "pair"
     if all(isinstance(side, list) for side in sides):
         return "implicit"
     if all(has_turns(side) for side in sides):

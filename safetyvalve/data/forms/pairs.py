@@ -23,6 +23,7 @@ __all__ = [
     "has_turns",
     "implicit_pair",
     "is_transcript_prompt",
+    "opens_transcript",
     "parse_transcript",
     "transcript_pair",
     "ultrafeedback_pair",
@@ -95,12 +96,14 @@ def ultrafeedback_pair(row: Row) -> PreferenceExample:
 def transcript_pair(row: Row) -> PreferenceExample:
     """``{"chosen", "rejected"}``: two whole conversations as in hh-rlhf, split at the last Assistant turn.
 
-    With a ``prompt`` that ends with ``\\n\\nAssistant:``, chosen and rejected are what follows it.
+    With a ``prompt`` that ends with ``\\n\\nAssistant:``, they may be what follows it.
     """
-    opening = text(row, "prompt") if "prompt" in row else ""
+    opening = row["prompt"] if is_transcript_prompt(row.get("prompt")) else ""
     sides = []
     for side in ("chosen", "rejected"):
-        whole = opening + text(row, side)
+        whole = text(row, side)
+        if not opens_transcript(whole):
+            whole = opening + whole
         names = [m[1] for m in _TURN.finditer("\n\n" + whole.lstrip("\n"))]
         if not whole.strip():
             raise Unusable(f"{side} is empty", whole)
@@ -134,6 +137,11 @@ def parse_transcript(text: str, field: str = "transcript") -> tuple[Prompt, str]
 def has_turns(value: object) -> bool:
     """Whether a value is a text that opens with, or holds, a turn of a transcript."""
     return isinstance(value, str) and _TURN.search("\n\n" + value.lstrip("\n")) is not None
+
+
+def opens_transcript(value: object) -> bool:
+    """Whether a value is a text that begins as hh-rlhf's conversations do."""
+    return isinstance(value, str) and value.startswith("\n\nHuman:")
 
 
 def is_transcript_prompt(value: object) -> bool:

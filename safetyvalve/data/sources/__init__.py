@@ -42,9 +42,13 @@ def open_source(path: str | Path, *, encoding: str = "auto") -> Source:
         DataError: nothing is there, or what is there cannot be read. Rows raise it as they are read.
     """
     file = Path(path)
-    if file.is_dir():
+    try:
+        is_folder, is_there = file.is_dir(), file.exists()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror}). Correct the path.", file=file) from None
+    if is_folder:
         return read_folder(file)
-    if not file.exists() and isinstance(path, str):
+    if not is_there and isinstance(path, str):
         folder, split = split_suffix(path)
         if split is not None and Path(folder).is_dir():
             return read_folder(Path(folder), split)

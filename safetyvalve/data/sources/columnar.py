@@ -19,10 +19,10 @@ _BATCH = 1024
 _SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-\d{5}(-[0-9a-f]+)?\.parquet")
 
 
-def read_parquet(file: Path, name: str | None = None) -> Source:
+def read_parquet(file: Path) -> Source:
     """One Parquet file."""
     require("pyarrow", file)
-    return Source(name or str(file), "Parquet", files_digest([file]), _parquet_rows([file]))
+    return Source(str(file), "Parquet", files_digest([file]), _parquet_rows([file]))
 
 
 def read_folder(folder: Path, split: str | None = None) -> Source:

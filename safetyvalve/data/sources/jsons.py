@@ -20,18 +20,20 @@ def line_rows(text: str, file: Path) -> Iterator[SourceRow]:
     # splitlines() would also split at U+2028 and others, which JSON allows inside a text.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield _checked(_parsed(line, file, number), line, file, number)
+            yield _checked(_parsed(line, file, number), file, number, escaped=_may_be_half(line))
 
 
 def array_rows(text: str, file: Path) -> Iterator[SourceRow]:
     """One array of objects; the row of a place is the element's position, counted from 1."""
     rows = _parsed(text, file, None)
-    risky = text if _HALF_PAIR.search(text) else ""
+    escaped = _may_be_half(text)
     for number, row in enumerate(rows, start=1):
-        yield _checked(row, risky, file, number)
+        yield _checked(row, file, number, escaped=escaped)
 
 
-_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+def _may_be_half(text: str) -> bool:
+    """Whether JSON escapes a surrogate: cheap, so that few rows are searched for one without its other half."""
+    return re.search(r"\\u[dD][89a-fA-F]", text) is not None
 
 
 def _parsed(text: str, file: Path, number: int | None) -> Any:
@@ -63,8 +65,8 @@ def _no_field_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _checked(row: Any, text: str, file: Path, number: int) -> SourceRow:
-    if _HALF_PAIR.search(text) and any(0xD800 <= ord(c) < 0xE000 for c in json.dumps(row, ensure_ascii=False)):
+def _checked(row: Any, file: Path, number: int, *, escaped: bool) -> SourceRow:
+    if escaped and re.search("[\ud800-\udfff]", json.dumps(row, ensure_ascii=False)):
         raise DataError(
             "has half of a surrogate pair (\\ud800 to \\udfff), which is no character. Write the whole character.",
             file=file,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from safetyvalve.data.schema import Place
 from safetyvalve.errors import DataError
 
-__all__ = ["Source", "SourceRow", "choose_split", "require"]
+__all__ = ["Source", "SourceRow", "choose_split", "require", "split_suffix"]
 
 
 class SourceRow(NamedTuple):
