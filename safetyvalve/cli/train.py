@@ -44,6 +44,27 @@ def train(
         None, _OBJECTIVE, "Of the SFT term: sum (default), sequence_mean or batch_token_mean."
     ),
     label_smoothing: float = _option(0.0, _OBJECTIVE, "Assumed share of comparisons recorded the wrong way round."),
+    baseline: str = _option(
+        "chosen",
+        _OBJECTIVE,
+        "Responses of the SFT term: chosen, all-responses, sft-data, reference-samples or column; see "
+        "docs/baselines.md.",
+    ),
+    sft_data: str | None = _option(None, _OBJECTIVE, "Of sft-data: prompts with responses, as --data."),
+    sft_prompts_per_step: int | None = _option(
+        None, _OBJECTIVE, "Of sft-data: its prompts that join a step. Default: as many as the step has of the data."
+    ),
+    baseline_samples: int | None = _option(None, _OBJECTIVE, "Of reference-samples: answers a prompt. Default 2."),
+    baseline_max_tokens: int | None = _option(
+        None, _OBJECTIVE, "Of reference-samples: length limit of an answer. Default 128."
+    ),
+    baseline_column: str | None = _option(None, _OBJECTIVE, "Of column: the field with one response or a list."),
+    allow_uncovered: bool = _option(
+        False,
+        _OBJECTIVE,
+        "Accept a baseline that the comparisons do not cover, without RPO's guarantee.",
+        "--allow-uncovered",
+    ),
     steps: int = _option(40, _OPTIMIZATION, "Optimizer steps."),
     prompts_per_step: int = _option(8, _OPTIMIZATION, "Prompts of a step."),
     learning_rate: float = _option(2e-5, _OPTIMIZATION, "Of AdamW."),
@@ -74,6 +95,7 @@ def train(
     keep_freed_memory()
     from safetyvalve.cli.scorers import load_scorer
     from safetyvalve.training import (
+        Baseline,
         Checkpointing,
         DataSource,
         ModelSource,
@@ -91,6 +113,15 @@ def train(
         source=DataSource(data, format, max_drop, _held_out(held_out), split_seed, max_length, on_long, encoding),
         model=ModelSource(model, chat_template, trust_remote_code, allow_pickle),
         objective=Objective(objective, beta, _eta(eta), reduction, label_smoothing),  # type: ignore[arg-type]
+        baseline=Baseline(
+            baseline,
+            sft_data=sft_data,
+            sft_prompts_per_step=sft_prompts_per_step,
+            baseline_samples=baseline_samples,
+            baseline_max_tokens=baseline_max_tokens,
+            baseline_column=baseline_column,
+            allow_uncovered=allow_uncovered,
+        ),
         optimization=Optimization(
             steps=steps,
             prompts_per_step=prompts_per_step,

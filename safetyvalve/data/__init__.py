@@ -1,5 +1,11 @@
 """Preference data: schema, forms, sources, loading, splits, chat rendering and tokenizing."""
 
+from safetyvalve.data.demonstrations import (
+    DEMONSTRATION_FORMS,
+    Demonstration,
+    holds_demonstrations,
+    load_demonstrations,
+)
 from safetyvalve.data.forms import FORMS, parse_transcript
 from safetyvalve.data.loading import load_preferences
 from safetyvalve.data.report import DataReport, DroppedRow, Loaded
@@ -9,9 +15,11 @@ from safetyvalve.data.splits import Split, opening_turn, split_by_opening
 from safetyvalve.data.tokenizing import TokenizedExample, render_prompt, tokenize_example, tokenize_examples
 
 __all__ = [
+    "DEMONSTRATION_FORMS",
     "FORMS",
     "Comparison",
     "DataReport",
+    "Demonstration",
     "DroppedRow",
     "Loaded",
     "Message",
@@ -21,6 +29,8 @@ __all__ = [
     "Response",
     "Split",
     "TokenizedExample",
+    "holds_demonstrations",
+    "load_demonstrations",
     "load_preferences",
     "opening_turn",
     "parse_transcript",

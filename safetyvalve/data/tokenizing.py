@@ -33,6 +33,13 @@ class TokenizedExample(NamedTuple):
     prompt_ids: tuple[int, ...]
     response_ids: tuple[tuple[int, ...], ...]
     comparisons: tuple[Comparison, ...]
+    baseline: tuple[tuple[int, float], ...] | None = None
+    """(response, weight) of the baseline's law; None takes the winners, each with its comparison's weight."""
+
+    @property
+    def baseline_law(self) -> tuple[tuple[int, float], ...]:
+        """(response, weight) for each response of the baseline; weights add over the examples of a step."""
+        return tuple((c.winner, c.weight) for c in self.comparisons) if self.baseline is None else self.baseline
 
     @property
     def n_tokens(self) -> int:

@@ -56,24 +56,39 @@ class PeerSettings(NamedTuple):
     differs: str
 
 
-def peer_settings(beta: float, eta: float, *, mean_length: float, reduction: Reduction = "sum") -> list[PeerSettings]:
+def peer_settings(
+    beta: float, eta: float, *, mean_length: float, reduction: Reduction = "sum", label_smoothing: float = 0.0
+) -> list[PeerSettings]:
     """The settings of other trainers whose SFT term weighs as much on a response of mean length.
 
     TRL pools the negative log-likelihood over the tokens of a micro-batch and multiplies it by a weight without
-    beta; LLaMA-Factory and OpenRLHF take the mean over sequences of the token mean, without beta.
+    beta; LLaMA-Factory and OpenRLHF take the mean over sequences of the token mean, without beta. Where ``mean_length``
+    is that of a batch's chosen responses, TRL 1.16's loss of that batch is ours under ``sum`` and ``batch_token_mean``
+    (held by tests/training/test_trl_parity.py); the other trainers' settings are read from their sources.
+
+    Args:
+        beta, eta, reduction, label_smoothing: of the objective.
+        mean_length: mean tokens of a chosen response, above 0.
     """
     weight = effective_token_weight(beta, eta, mean_length=mean_length, reduction=reduction) * mean_length
-    per_sequence = (
-        "nothing in the SFT term"
-        if reduction == "sequence_mean"
-        else "a mean per sequence, which favours short responses"
-    )
     pooled = "a token mean per micro-batch, so the weight depends on the batch split"
-    return [
-        PeerSettings("TRL", f"loss_type=['sigmoid','sft'], loss_weights=[1.0,{weight:.4g}], beta={beta:g}", pooled),
-        PeerSettings("LLaMA-Factory", f"pref_ftx: {weight:.4g}, pref_beta: {beta:g}", per_sequence),
-        PeerSettings("OpenRLHF", f"--nll_loss_coef {weight:.4g} --beta {beta:g}", per_sequence),
-    ]
+    if reduction == "sequence_mean":
+        pooled += ", and a long response weighs more than a short one"
+        per_sequence = "nothing in the SFT term"
+    else:
+        per_sequence = "a mean per sequence, which favours short responses"
+    smooth = ("", "", "")
+    if label_smoothing:
+        # loss_type 'sigmoid' ignores TRL's label_smoothing, and 'robust' subtracts the flipped term that ours adds.
+        pooled += f", and no label smoothing of {label_smoothing:g}: TRL's belongs to other losses"
+        smooth = ("", f", dpo_label_smoothing: {label_smoothing:g}", f" --label_smoothing {label_smoothing:g}")
+    settings = (
+        f"loss_type=['sigmoid','sft'], loss_weights=[1.0,{weight:.4g}], beta={beta:g}",
+        f"pref_ftx: {weight:.4g}, pref_beta: {beta:g}",
+        f"--nll_loss_coef {weight:.4g} --beta {beta:g}",
+    )
+    trainers, differs = ("TRL", "LLaMA-Factory", "OpenRLHF"), (pooled, per_sequence, per_sequence)
+    return [PeerSettings(t, s + extra, d) for t, s, extra, d in zip(trainers, settings, smooth, differs, strict=True)]
 
 
 def _divisor(reduction: Reduction, mean_length: float) -> float:

@@ -7,8 +7,8 @@ from safetyvalve.training.objective import (
     DEFAULT_ETA,
     OBJECTIVES,
     Objective,
-    PairTerms,
     ReferencedExample,
+    Terms,
     Totals,
 )
 from safetyvalve.training.pipeline import resume_training, run_training
@@ -16,11 +16,22 @@ from safetyvalve.training.policy import PolicyTrainer
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
-from safetyvalve.training.settings import Checkpointing, DataSource, ModelSource, Observation, Optimization, RunSettings
+from safetyvalve.training.settings import (
+    BASELINES,
+    Baseline,
+    Checkpointing,
+    DataSource,
+    ModelSource,
+    Observation,
+    Optimization,
+    RunSettings,
+)
 
 __all__ = [
+    "BASELINES",
     "DEFAULT_ETA",
     "OBJECTIVES",
+    "Baseline",
     "Checkpointing",
     "DataSource",
     "Forward",
@@ -29,7 +40,6 @@ __all__ = [
     "Objective",
     "Observation",
     "Optimization",
-    "PairTerms",
     "PolicyTrainer",
     "Probe",
     "Progress",
@@ -38,6 +48,7 @@ __all__ = [
     "RunSettings",
     "SampleMeter",
     "Scorer",
+    "Terms",
     "Totals",
     "TrainingResult",
     "environment",

@@ -109,22 +109,24 @@ class RunFolder:
             stream.flush()
             os.fsync(stream.fileno())
 
+    def write_lines(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
+        """A file of one JSON object a line."""
+        self._write(name, "".join(json.dumps(dict(r), ensure_ascii=False) + "\n" for r in records))
+
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        """What :meth:`write_lines` wrote; empty where it did not."""
+        file = self.path / name
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        return [json.loads(line) for line in text.split("\n") if line]
+
     def write_samples(self, step: int, records: Iterable[Mapping[str, Any]]) -> None:
         """``samples/step-000040.jsonl``: one line a sample of that evaluation."""
-        folder = self.path / "samples"
-        folder.mkdir(exist_ok=True)
-        self._write(
-            f"samples/{_sample_name(step)}", "".join(json.dumps(dict(r), ensure_ascii=False) + "\n" for r in records)
-        )
+        (self.path / "samples").mkdir(exist_ok=True)
+        self.write_lines(f"samples/{_sample_name(step)}", records)
 
     def read_samples(self, step: int) -> list[dict[str, Any]]:
         """What :meth:`write_samples` wrote; empty where it did not."""
-        file = self.path / "samples" / _sample_name(step)
-        return (
-            [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-            if file.is_file()
-            else []
-        )
+        return self.read_lines(f"samples/{_sample_name(step)}")
 
     def metrics(self) -> list[dict[str, Any]]:
         """Whole lines of ``metrics.jsonl``; one cut short, as an interrupted run leaves it, is left out."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from safetyvalve.training.forward import Forward
-from safetyvalve.training.objective import Objective, PairTerms, ReferencedExample, Totals
+from safetyvalve.training.objective import Objective, ReferencedExample, Terms, Totals
 from safetyvalve.training.policy import step_meters
 
 __all__ = ["HeldOutMeter"]
@@ -36,54 +36,41 @@ class HeldOutMeter(NamedTuple):
         try:
             with torch.no_grad():
                 seen, totals = self._terms(policy, self.examples)
-            values = step_meters(seen, totals)
-            for side in ("chosen", "rejected"):  # said as displacement, with its per-token form
-                del values[f"{side}_ratio"]
-            values |= self._displacement(seen)
+            values = step_meters(seen, totals, self.objective)
+            # A ratio to the reference is a displacement here: at the first evaluation it is 0.
+            values = {k.replace("_ratio", "_displacement"): v for k, v in values.items()}
+            values |= _per_token(Terms.cat(seen)) if totals.weight else {}
             values |= self._gradient_norms(policy)
         finally:
             policy.train(was_training)
         return {f"held_out/{name}": value for name, value in values.items()}
 
-    def _terms(self, policy: PreTrainedModel, examples: Sequence[ReferencedExample]) -> tuple[list[PairTerms], Totals]:
+    def _terms(self, policy: PreTrainedModel, examples: Sequence[ReferencedExample]) -> tuple[list[Terms], Totals]:
         totals = Totals.of(examples)
         groups = self.forward.split(examples)
         return [self._group(policy, group, totals) for group in groups], totals
 
-    def _group(self, policy: PreTrainedModel, group: Sequence[ReferencedExample], totals: Totals) -> PairTerms:
+    def _group(self, policy: PreTrainedModel, group: Sequence[ReferencedExample], totals: Totals) -> Terms:
         sums = self.forward.sums(policy, [e.tree for e in group])
-        return self.objective.pair_terms(group, sums, totals)
-
-    def _displacement(self, seen: Sequence[PairTerms]) -> dict[str, float]:
-        """Per token: the change of all (weighted) responses together over their tokens together."""
-        weights = torch.cat([t.weight for t in seen])
-        groups = self.forward.split(self.examples)
-        in_order = [(e, c) for group in groups for e in group for c in e.tokens.comparisons]
-        result = {}
-        for side, ratios in (
-            ("chosen", [t.chosen_ratio for t in seen]),
-            ("rejected", [t.rejected_ratio for t in seen]),
-        ):
-            lengths = torch.tensor(
-                [float(len(e.tokens.response_ids[c.winner if side == "chosen" else c.loser])) for e, c in in_order]
-            ).to(weights)
-            total = (weights * torch.cat(ratios)).sum()
-            result[f"{side}_displacement"] = float(total / weights.sum())
-            result[f"{side}_displacement_per_token"] = float(total / (weights * lengths).sum())
-        return result
+        return self.objective.terms(group, sums, totals)
 
     def _gradient_norms(self, policy: PreTrainedModel) -> dict[str, float]:
         """Euclidean norms of the gradient of each term of the loss, over all trained parameters."""
-        examples = self.examples[: self.grad_examples]
+        examples = self._grad_examples()
         parameters = [p for p in policy.parameters() if p.requires_grad]
         totals = Totals.of(examples)
         sums: dict[str, list[Tensor]] = {}
         with self.forward.attention(policy):
             for group in self.forward.split(examples):
                 terms = self._group(policy, group, totals)
-                for name in ("preference", "sft"):
-                    value = (terms.weight * getattr(terms, name)).sum() / totals.weight
-                    if not value.requires_grad or (name == "sft" and self.objective.sft_weight == 0):
+                for name, weights, norm in (
+                    ("preference", terms.weight, totals.weight),
+                    ("sft", terms.mass, totals.mass),
+                ):
+                    if not len(weights) or (name == "sft" and self.objective.sft_weight == 0):
+                        continue
+                    value = (weights * getattr(terms, name)).sum() / norm
+                    if not value.requires_grad:
                         continue
                     found = torch.autograd.grad(value, parameters, retain_graph=name == "preference", allow_unused=True)
                     gradient = [torch.zeros(()) if g is None else g for g in cast(tuple[Tensor | None, ...], found)]
@@ -95,5 +82,23 @@ class HeldOutMeter(NamedTuple):
             f"{name}_grad_norm": float(torch.stack([g.double().square().sum() for g in sums[name]]).sum().sqrt())
             if name in sums
             else 0.0
-            for name in ("preference", "sft")
+            for name, has in (("preference", totals.weight), ("sft", totals.mass))
+            if has
         }
+
+    def _grad_examples(self) -> list[ReferencedExample]:
+        """The first of the examples with comparisons, and as many of those without."""
+        compared = [e for e in self.examples if e.tokens.comparisons]
+        alone = [e for e in self.examples if not e.tokens.comparisons]
+        return compared[: self.grad_examples] + alone[: self.grad_examples]
+
+
+def _per_token(terms: Terms) -> dict[str, float]:
+    """The change of all (weighted) responses together over their tokens together."""
+    return {
+        f"{side}_displacement_per_token": float((terms.weight * ratio).sum() / (terms.weight * length).sum())
+        for side, ratio, length in (
+            ("chosen", terms.chosen_ratio, terms.chosen_length),
+            ("rejected", terms.rejected_ratio, terms.rejected_length),
+        )
+    }

@@ -16,7 +16,7 @@ from safetyvalve.objectives.preference import check_positive
 from safetyvalve.objectives.regularizers import check_eta, check_reduction
 from safetyvalve.trees import Tree
 
-__all__ = ["DEFAULT_ETA", "OBJECTIVES", "Objective", "PairTerms", "ReferencedExample", "Totals"]
+__all__ = ["DEFAULT_ETA", "OBJECTIVES", "Objective", "ReferencedExample", "Terms", "Totals"]
 
 DEFAULT_ETA = 0.05
 """Chosen by the sweep in docs/eta.md."""
@@ -49,38 +49,57 @@ class Totals(NamedTuple):
 
     weight: float
     """Sum of the comparisons' weights."""
+    mass: float
+    """Sum of the baseline's weights; with the chosen responses as baseline it equals ``weight``."""
     mean_length: float
-    """Weighted mean tokens of the baseline's (chosen) responses."""
+    """Mean tokens of the baseline's responses by its weights; 1 where it has none."""
 
     @classmethod
     def of(cls, examples: Sequence[ReferencedExample]) -> Totals:
-        weights, lengths = [], []
-        for example in examples:
-            for comparison in example.tokens.comparisons:
-                weights.append(comparison.weight)
-                lengths.append(len(example.tokens.response_ids[comparison.winner]))
-        total = sum(weights)
-        return cls(total, sum(w * n for w, n in zip(weights, lengths, strict=True)) / total)
+        weight = sum(c.weight for e in examples for c in e.tokens.comparisons)
+        law = [(mass, len(e.tokens.response_ids[place])) for e in examples for place, mass in e.tokens.baseline_law]
+        mass = sum(m for m, _ in law)
+        return cls(weight, mass, sum(m * n for m, n in law) / mass if mass else 1.0)
 
 
-class PairTerms(NamedTuple):
-    """Per comparison, [pair]: the terms of the loss and what the meters need."""
+class Terms(NamedTuple):
+    """What a micro-batch gives: per comparison [pair], and per response of the baseline [response]."""
 
     weight: Tensor
     preference: Tensor
     """Preference loss, unweighted; zero under the plain SFT objective."""
+    margin: Tensor
+    """Margin of implicit rewards, nats; detached, as are the ratios."""
+    chosen_ratio: Tensor
+    """log(policy / reference) of the chosen response, nats."""
+    rejected_ratio: Tensor
+    chosen_length: Tensor
+    """Tokens."""
+    rejected_length: Tensor
+    mass: Tensor
+    """[response]: weight in the baseline's law, as all that follow."""
     sft: Tensor
     """SFT term as it enters the loss: times eta * beta, or as it is under the plain SFT objective."""
-    margin: Tensor
-    """Margin of implicit rewards, nats; detached."""
-    chosen_ratio: Tensor
-    """log(policy / reference) of the chosen response, nats; detached."""
-    rejected_ratio: Tensor
+    baseline_logps: Tensor
+    """Log-probability under the policy, nats; detached."""
+    baseline_ratio: Tensor
+    baseline_length: Tensor
 
-    @property
-    def loss(self) -> Tensor:
-        """Weighted sum over the comparisons; the caller divides by the step's total weight."""
-        return (self.weight * (self.preference + self.sft)).sum()
+    def loss(self, totals: Totals) -> Tensor:
+        """This micro-batch's part of the step's loss."""
+        loss = self.sft.new_zeros(())
+        if totals.weight:
+            loss = loss + (self.weight * self.preference).sum() / totals.weight
+        if totals.mass:
+            loss = loss + (self.mass * self.sft).sum() / totals.mass
+        return loss
+
+    def detach(self) -> Terms:
+        return Terms(*(t.detach() for t in self))
+
+    @classmethod
+    def cat(cls, parts: Sequence[Terms]) -> Terms:
+        return cls(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -138,41 +157,63 @@ class Objective:
         """What the SFT term is multiplied by: eta * beta in RPO, 1 in SFT, else 0."""
         return {"rpo": self.eta * self.beta, "sft": 1.0}.get(self.name, 0.0)
 
-    def pair_terms(self, examples: Sequence[ReferencedExample], policy_logps: Tensor, totals: Totals) -> PairTerms:
-        """Terms of every comparison of the examples, in order.
+    @property
+    def has_sft_term(self) -> bool:
+        """Whether the baseline has a part in it, however small."""
+        return self.name in ("rpo", "sft")
+
+    def terms(self, examples: Sequence[ReferencedExample], policy_logps: Tensor, totals: Totals) -> Terms:
+        """Terms of every comparison and every response of the baseline, in the examples' order.
 
         Args:
             examples: those of one micro-batch.
             policy_logps: [response] over the examples in order, summed over tokens, in nats; carries the graph.
             totals: of the whole optimizer step.
         """
-        device = policy_logps.device
-        winner, loser, weight, length = [], [], [], []
+        winner, loser, weight, place, mass = [], [], [], [], []
         offset = 0
         for example in examples:
             for comparison in example.tokens.comparisons:
                 winner.append(offset + comparison.winner)
                 loser.append(offset + comparison.loser)
                 weight.append(comparison.weight)
-                length.append(float(len(example.tokens.response_ids[comparison.winner])))
+            for response, share in example.tokens.baseline_law:
+                place.append(offset + response)
+                mass.append(share)
             offset += len(example.tokens.response_ids)
+
+        def numbers(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, device=policy_logps.device, dtype=policy_logps.dtype)
+
+        def indices(values: Sequence[int]) -> Tensor:
+            return torch.tensor(values, device=policy_logps.device, dtype=torch.int64)
+
+        length = numbers([float(len(r)) for e in examples for r in e.tokens.response_ids])
         ref_logps = torch.cat([e.ref_logps for e in examples]).to(policy_logps)
-        policy_w, policy_l = policy_logps[winner], policy_logps[loser]
-        ref_w, ref_l = ref_logps[winner], ref_logps[loser]
+        won, lost, base = indices(winner), indices(loser), indices(place)
+        policy_w, policy_l = policy_logps[won], policy_logps[lost]
+        ref_w, ref_l = ref_logps[won], ref_logps[lost]
         preference = torch.zeros_like(policy_w)
         if self.name != "sft":
             extra = {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
             loss = PREFERENCE_LOSSES["dpo" if self.name == "rpo" else self.name]
             preference = loss(policy_w, policy_l, ref_w, ref_l, beta=self.beta, **extra)
-        lengths = torch.tensor(length, device=device, dtype=policy_logps.dtype)
-        sft = sft_loss(policy_w, lengths, reduction=self.reduction, mean_length=totals.mean_length)
+        # The chosen responses as baseline are gathered once: twice would move the last bits of their gradients.
+        policy_b = policy_w if place == winner else policy_logps[base]
+        sft = sft_loss(policy_b, length[base], reduction=self.reduction, mean_length=totals.mean_length)
         with torch.no_grad():
             rewards = implicit_rewards(policy_w, policy_l, ref_w, ref_l, beta=self.beta)
-        return PairTerms(
-            weight=torch.tensor(weight, device=device, dtype=policy_logps.dtype),
+        return Terms(
+            weight=numbers(weight),
             preference=preference,
-            sft=self.sft_weight * sft,
             margin=rewards.margin,
             chosen_ratio=rewards.chosen / self.beta,
             rejected_ratio=rewards.rejected / self.beta,
+            chosen_length=length[won],
+            rejected_length=length[lost],
+            mass=numbers(mass),
+            sft=self.sft_weight * sft,
+            baseline_logps=policy_b.detach(),
+            baseline_ratio=(policy_b - ref_logps[base]).detach(),
+            baseline_length=length[base],
         )

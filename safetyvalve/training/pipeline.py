@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.data import (
+    DEMONSTRATION_FORMS,
     Loaded,
     PreferenceExample,
+    Split,
     TokenizedExample,
+    holds_demonstrations,
+    load_demonstrations,
     load_preferences,
     split_by_opening,
     tokenize_examples,
 )
-from safetyvalve.errors import DataError, RunError
+from safetyvalve.errors import DataError, RunError, UsageError
 from safetyvalve.models import cache_folder, load_model
-from safetyvalve.objectives import effective_token_weight, parity_margin, peer_settings
+from safetyvalve.training.baseline_plan import BaselinePlan, Carried
 from safetyvalve.training.folder import RunFolder, environment, read_config
-from safetyvalve.training.objective import Objective
+from safetyvalve.training.meaning import meaning_lines, meaning_of
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
 from safetyvalve.training.sampling import Scorer
@@ -32,9 +36,10 @@ __all__ = ["resume_training", "run_training"]
 
 
 class _Prepared(NamedTuple):
-    train: list[TokenizedExample]
+    carried: Carried
     held_out: list[tuple[PreferenceExample, TokenizedExample]]
     too_long: list[str]
+    train_ids: list[str]
 
 
 def run_training(
@@ -62,15 +67,12 @@ def run_training(
     progress = progress or Progress(enabled=False)
     gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
-    loaded = load_preferences(
-        settings.source.data,
-        form=settings.source.format,
-        max_drop=settings.source.max_drop,
-        encoding=settings.source.encoding,
-    )
+    loaded = _load(settings)
+    split = split_by_opening(loaded.examples, held_out=settings.source.held_out, seed=settings.source.split_seed)
+    plan = BaselinePlan(settings, split)
     folder = RunFolder(output, resume=resume)
     try:
-        return _run(settings, loaded, folder, scorer=scorer, progress=progress, resume=resume)
+        return _run(settings, loaded, split, plan, folder, scorer=scorer, progress=progress, resume=resume)
     finally:
         folder.close()
 
@@ -78,6 +80,8 @@ def run_training(
 def _run(
     settings: RunSettings,
     loaded: Loaded,
+    split: Split,
+    plan: BaselinePlan,
     folder: RunFolder,
     *,
     scorer: Scorer | None,
@@ -94,13 +98,15 @@ def _run(
         trust_remote_code=settings.model.trust_remote_code,
         allow_pickle=settings.model.allow_pickle,
     )
-    data = _prepare(settings.source, loaded.examples, model, tokenizer, progress)
+    data = _prepare(settings.source, split, plan, model, tokenizer, folder, progress)
     now = environment(
         seed=settings.optimization.seed,
         data_sha256=loaded.report.sha256,
         weights_sha256=weights_hash(model),
-        train_ids=[t.id for t in data.train],
+        train_ids=data.train_ids,
     )
+    if plan.sft is not None:
+        now["sft_data_sha256"] = plan.sft.report.sha256
     before = folder.read_json("environment.json") if resume else None
     if before:
         _compare_environments(before, now, folder.path, progress)
@@ -109,14 +115,16 @@ def _run(
     folder.write_json(
         "data_report.json", loaded.report.model_copy(update={"too_long": data.too_long}).model_dump(mode="json")
     )
-    meaning = _meaning(settings.objective, data.train)
-    _say_meaning(meaning, settings.objective, progress)
+    meaning = meaning_of(settings.objective, settings.baseline.kind, data.carried) | {"baseline": plan.record()}
+    for line in [*plan.lines, *meaning_lines(meaning, settings.objective)]:
+        progress.line(line)
     folder.write_json("settings.json", meaning)
     result = train_policy(
         model,
         tokenizer,
-        data.train,
+        data.carried.train,
         data.held_out,
+        sft=data.carried.sft,
         folder=folder,
         objective=settings.objective,
         optimization=settings.optimization,
@@ -152,13 +160,15 @@ def _compare_environments(before: Mapping[str, Any], now: Mapping[str, Any], out
     """Refuse to resume on other data or another model; say what makes the result differ in its last bits."""
     for key, what in (
         ("data_sha256", "data file"),
+        ("sft_data_sha256", "SFT file"),
         ("train_ids_sha256", "choice of training examples"),
         ("model_sha256", "model that training started from"),
     ):
-        if before.get(key) != now[key]:
+        if before.get(key) != now.get(key):
             raise RunError(
                 f"the {what} of '{output}' has changed since the run began (sha256 {str(before.get(key))[:12]} then, "
-                f"{now[key][:12]} now); a run is resumed on what it began with. Restore it, or start a new run."
+                f"{str(now.get(key))[:12]} now); a run is resumed on what it began with. Restore it, or start a new "
+                "run."
             )
     for key in ("torch_threads", "cpu_capability", "processor", "gpus", "packages"):
         if before.get(key) != now[key]:
@@ -168,14 +178,46 @@ def _compare_environments(before: Mapping[str, Any], now: Mapping[str, Any], out
             )
 
 
+def _load(settings: RunSettings) -> Loaded:
+    """The data: comparisons, or for the objective ``sft`` also prompts with responses."""
+    source, objective = settings.source, settings.objective.name
+    demonstrations = source.format in DEMONSTRATION_FORMS or (
+        source.format == "auto" and holds_demonstrations(source.data, encoding=source.encoding)
+    )
+    if not demonstrations:
+        return load_preferences(
+            source.data,
+            form=source.format,
+            max_drop=source.max_drop,
+            baseline_column=settings.baseline.baseline_column,
+            encoding=source.encoding,
+        )
+    if objective != "sft":
+        raise DataError(
+            f"has prompts with responses and no comparisons; the objective '{objective}' learns from comparisons. "
+            "Train on it first with --objective sft, or make it the baseline of comparisons with --baseline sft-data "
+            "--sft-data FILE.",
+            file=source.data,
+        )
+    if settings.baseline.kind != "chosen":
+        raise UsageError(
+            f"baseline '{settings.baseline.kind}' has no meaning for data without comparisons, whose responses are "
+            "what is learned. Leave --baseline out."
+        )
+    return load_demonstrations(
+        source.data, form=source.format, max_drop=source.max_drop, encoding=source.encoding
+    )
+
+
 def _prepare(
     source: DataSource,
-    examples: Sequence[PreferenceExample],
+    split: Split,
+    plan: BaselinePlan,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
+    folder: RunFolder,
     progress: Progress,
 ) -> _Prepared:
-    split = split_by_opening(examples, held_out=source.held_out, seed=source.split_seed)
     limit = source.max_length
     if limit is None:
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -190,46 +232,14 @@ def _prepare(
     )
     if not parts[0][0]:
         raise DataError(f"no example to train on has at most {limit} tokens. Raise --max-length.")
-    kept = {t.id for t in parts[1][0]}
-    by_id = {e.id: e for e in split.held_out if e.id in kept}
-    return _Prepared(parts[0][0], [(by_id[t.id], t) for t in parts[1][0]], too_long)
-
-
-def _meaning(objective: Objective, train: Sequence[TokenizedExample]) -> dict[str, object]:
-    """What beta, eta and the reduction amount to on this data."""
-    lengths = [len(t.response_ids[c.winner]) for t in train for c in t.comparisons]
-    mean_length = sum(lengths) / len(lengths)
-    values: dict[str, object] = {"mean_chosen_length": mean_length}
-    if objective.name != "rpo":
-        return values
-    beta, eta, reduction = objective.beta, objective.eta, objective.reduction
-    margin = parity_margin(eta, mean_length=mean_length, reduction=reduction, label_smoothing=objective.label_smoothing)
-    return values | {
-        "parity_margin": margin if abs(margin) != float("inf") else None,
-        "effective_token_weight": effective_token_weight(beta, eta, mean_length=mean_length, reduction=reduction),
-        "peers": [p._asdict() for p in peer_settings(beta, eta, mean_length=mean_length, reduction=reduction)],
-    }
-
-
-def _say_meaning(meaning: dict[str, object], objective: Objective, progress: Progress) -> None:
-    if objective.name != "rpo":
-        return
-    margin = meaning["parity_margin"]
-    progress.line(
-        f"SFT term: eta {objective.eta:g} x beta {objective.beta:g}, reduction {objective.reduction}; one chosen token "
-        f"weighs {meaning['effective_token_weight']:.3g} (chosen responses have {meaning['mean_chosen_length']:.0f} "
-        "tokens on average)"
+    carried = plan.carry(
+        (split.train, parts[0][0]),
+        (split.held_out, parts[1][0]),
+        model,
+        tokenizer,
+        max_length=limit,
+        folder=folder,
     )
-    if margin is not None:
-        progress.line(
-            f"parity margin: {margin:.2f} nats; below it the preference loss pulls harder on a chosen response than "
-            "the SFT term, above it the SFT term does"
-        )
-    elif objective.eta == 0:
-        progress.line("parity margin: none; eta is 0, which is DPO")
-    else:
-        progress.line("parity margin: none; the SFT term pulls harder on a chosen response at every margin")
-    peers = meaning["peers"]
-    assert isinstance(peers, list)
-    for peer in peers:
-        progress.line(f"nearest in {peer['trainer']}: {peer['setting']} (differs: {peer['differs']})")
+    by_id = {e.id: e for e in split.held_out}
+    held_out = [(by_id[t.id], t) for t in carried.held_out]
+    return _Prepared(carried, held_out, too_long, [t.id for t in parts[0][0]])

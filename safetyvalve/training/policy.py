@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from safetyvalve.errors import NonFiniteLossError, UsageError
+from safetyvalve.training.baseline import SftPool
 from safetyvalve.training.checkpoints import publish, staging
 from safetyvalve.training.disk import explain_full_disk
 from safetyvalve.training.forward import Forward
-from safetyvalve.training.objective import Objective, PairTerms, ReferencedExample, Totals
+from safetyvalve.training.objective import Objective, ReferencedExample, Terms, Totals
 
 __all__ = ["PolicyTrainer", "resident_gib", "step_meters"]
 
@@ -37,13 +38,16 @@ class PolicyTrainer(Trainer):
     Args:
         objective: what to minimise.
         forward: how log-probabilities are computed; :func:`safetyvalve.trees.choose_engine` gives its engine.
+        sft_pool: prompts of a separate SFT set, some of which join every step as trees of their own.
         **kwargs: of :class:`transformers.Trainer`; ``train_dataset`` holds :class:`ReferencedExample`.
 
     Raises:
         UsageError: several processes, or gradient accumulation by the Trainer.
     """
 
-    def __init__(self, *, objective: Objective, forward: Forward, **kwargs: Any) -> None:
+    def __init__(
+        self, *, objective: Objective, forward: Forward, sft_pool: SftPool | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(data_collator=lambda batch: batch, **kwargs)
         if self.args.world_size > 1 or self.args.n_gpu > 1:
             raise UsageError(
@@ -55,7 +59,7 @@ class PolicyTrainer(Trainer):
                 f"gradient_accumulation_steps is {self.args.gradient_accumulation_steps}; a step is split by the token "
                 "budget instead. Set it to 1 and put the prompts of a step into per_device_train_batch_size."
             )
-        self.objective, self.forward = objective, forward
+        self.objective, self.forward, self.sft_pool = objective, forward, sft_pool
         self._meters: dict[str, float] = {}
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
@@ -63,28 +67,30 @@ class PolicyTrainer(Trainer):
         # Dropout stays off: the reference has none, and with it the policy would differ from it before any update.
         model.eval()
         started = time.perf_counter()
+        if self.sft_pool is not None:
+            inputs = [*inputs, *self.sft_pool.draw(self.state.global_step)]
         totals = Totals.of(inputs)
-        seen: list[PairTerms] = []
+        seen: list[Terms] = []
         loss = torch.zeros((), device=self.args.device)
         with self.forward.attention(self.model):
             for group in self.forward.split(inputs):
-                terms = self.pair_terms(group, totals)
-                part = terms.loss / totals.weight
+                terms = self.terms(group, totals)
+                part = terms.loss(totals)
                 _refuse_non_finite(part, group, self.state.global_step)
                 self.accelerator.backward(part)
                 loss += part.detach()
-                seen.append(PairTerms(*(t.detach() for t in terms)))
+                seen.append(terms.detach())
         tokens = sum(e.tree.n_tokens for e in inputs)
-        self._meters = step_meters(seen, totals) | {
+        self._meters = step_meters(seen, totals, self.objective) | {
             "tokens_per_second": tokens / (time.perf_counter() - started),
             "resident_gib": resident_gib(),
         }
         return loss
 
-    def pair_terms(self, examples: Sequence[ReferencedExample], totals: Totals) -> PairTerms:
+    def terms(self, examples: Sequence[ReferencedExample], totals: Totals) -> Terms:
         """Forward of one micro-batch, with the graph."""
         sums = self.forward.sums(self.model, [e.tree for e in examples])
-        return self.objective.pair_terms(examples, sums, totals)
+        return self.objective.terms(examples, sums, totals)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the meters of the last step to what the Trainer logs for it."""
@@ -121,21 +127,33 @@ class PolicyTrainer(Trainer):
         return 0
 
 
-def step_meters(seen: Sequence[PairTerms], totals: Totals) -> dict[str, float]:
-    """Weighted means over a step's comparisons; each is documented in docs/metrics.md."""
-    terms = PairTerms(*(torch.cat(column) for column in zip(*seen, strict=True)))
+def step_meters(seen: Sequence[Terms], totals: Totals, objective: Objective) -> dict[str, float]:
+    """Weighted means over a step; each is documented in docs/metrics.md. What the step has not is left out."""
+    terms = Terms.cat(seen)
+    values: dict[str, float] = {}
+    if totals.weight:
 
-    def mean(values: Tensor) -> float:
-        return float((terms.weight * values).sum() / totals.weight)
+        def mean(column: Tensor) -> float:
+            return float((terms.weight * column).sum() / totals.weight)
 
-    return {
-        "preference_loss": mean(terms.preference),
-        "sft_term": mean(terms.sft),
-        "margin": mean(terms.margin),
-        "accuracy": mean((terms.margin > 0).to(terms.weight) + 0.5 * (terms.margin == 0).to(terms.weight)),
-        "chosen_ratio": mean(terms.chosen_ratio),
-        "rejected_ratio": mean(terms.rejected_ratio),
-    }
+        values |= {
+            "preference_loss": mean(terms.preference),
+            "margin": mean(terms.margin),
+            "accuracy": mean((terms.margin > 0).to(terms.weight) + 0.5 * (terms.margin == 0).to(terms.weight)),
+            "chosen_ratio": mean(terms.chosen_ratio),
+            "rejected_ratio": mean(terms.rejected_ratio),
+        }
+    if totals.mass:
+        values["sft_term"] = float((terms.mass * terms.sft).sum() / totals.mass)
+        if objective.has_sft_term:
+            ratio = float((terms.mass * terms.baseline_ratio).sum())
+            tokens = float((terms.mass * terms.baseline_length).sum())
+            values |= {
+                "baseline_ratio": ratio / totals.mass,
+                "baseline_ratio_per_token": ratio / tokens,
+                "nll_per_token": -float((terms.mass * terms.baseline_logps).sum()) / tokens,
+            }
+    return values
 
 
 def _refuse_non_finite(loss: Tensor, group: Sequence[ReferencedExample], step: int) -> None:

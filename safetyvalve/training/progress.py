@@ -48,11 +48,14 @@ class Progress:
         """The evaluation's main figures."""
         shown = [
             ("chosen displacement", "held_out/chosen_displacement", "{:+.2f} nats"),
+            ("NLL", "held_out/nll_per_token", "{:.3f} nats a token"),
             ("margin", "held_out/margin", "{:.3f}"),
             ("accuracy", "held_out/accuracy", "{:.2f}"),
             ("KL", "samples/kl", "{:.2f} nats"),
             ("independent score", "samples/independent_score", "{:.3f}"),
         ]
+        if "held_out/margin" in values:  # with comparisons the margin says more
+            shown = [row for row in shown if row[0] != "NLL"]
         parts = [f"{label} {form.format(values[key])}" for label, key, form in shown if key in values]
         self.line(f"{self.name + ': ' if self.name else ''}step {step}: " + ", ".join(parts))
 
@@ -86,7 +89,8 @@ class _Bar(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
-            self.progress.note(f"loss {logs['loss']:.4f}, margin {logs.get('margin', 0):.3f}")
+            margin = f", margin {logs['margin']:.3f}" if "margin" in logs else ""
+            self.progress.note(f"loss {logs['loss']:.4f}{margin}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.progress.close()

@@ -26,6 +26,7 @@ from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.data import PreferenceExample, TokenizedExample
 from safetyvalve.errors import DataError
+from safetyvalve.training.baseline import SftPool, SftTrees
 from safetyvalve.training.checkpoints import CheckpointCallback, StopRequest, last_checkpoint
 from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.forward import Forward
@@ -37,7 +38,7 @@ from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
 from safetyvalve.training.settings import SCHEDULES, Checkpointing, Observation, Optimization
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 
-__all__ = ["TrainingResult", "train_policy"]
+__all__ = ["TrainingResult", "train_policy", "visited"]
 
 
 class TrainingResult(NamedTuple):
@@ -108,6 +109,7 @@ def train_policy(
     optimization: Optimization,
     observation: Observation,
     reference_cache: ReferenceCache,
+    sft: SftTrees | None = None,
     checkpointing: Checkpointing | None = None,
     resume: bool = False,
     scorer: Scorer | None = None,
@@ -123,6 +125,7 @@ def train_policy(
         folder: receives metrics.jsonl, samples/ and model/.
         objective, optimization, observation: settings.
         reference_cache: keeps the reference's log-probabilities between runs.
+        sft: prompts of a separate SFT set, some of which join every step.
         checkpointing: how often a checkpoint is saved; None takes the default. Once model/ is there they are removed.
         resume: go on from the last checkpoint in ``folder``, or from the start where there is none. On the CPU, with as
             many threads as before, the result is bitwise that of a run that was never stopped.
@@ -143,7 +146,8 @@ def train_policy(
             f"there are {len(train)} examples to train on, fewer than the {optimization.prompts_per_step} of one step. "
             "Lower --prompts-per-step or hold out fewer."
         )
-    train = _visited(train, optimization)
+    train = visited(train, optimization)
+    joining = visited(sft.train, optimization, a_step=sft.per_step) if sft is not None else []
     started = time.perf_counter()
     progress = progress or Progress(enabled=False)
     checkpoint = _return_to_checkpoint(folder, progress) if resume else None
@@ -154,17 +158,24 @@ def train_policy(
     choice = choose_engine(model, _telling(trees), wanted=optimization.engine)
     progress.line(f"engine: {choice.engine} ({choice.reason})")
     measured = [tokens for _, tokens in held_out[: observation.held_out_examples]]
+    measured += sft.held_out[: observation.held_out_examples] if sft is not None else []
     referenced = _with_reference(
-        reference, [*train, *measured], choice, optimization, reference_cache=reference_cache, progress=progress
+        reference,
+        [*train, *joining, *measured],
+        choice,
+        optimization,
+        reference_cache=reference_cache,
+        progress=progress,
     )
+    pool = referenced[len(train) : len(train) + len(joining)]
     forward = Forward(choice.engine, optimization.token_budget, optimization.autocast)
     evaluate = _Evaluate(
-        HeldOutMeter(referenced[len(train) :], objective, forward),
+        HeldOutMeter(referenced[len(train) + len(joining) :], objective, forward),
         SampleMeter(
             _probes(held_out, observation.prompts),
             reference=reference,
             tokenizer=tokenizer,
-            beta=objective.beta,
+            beta=objective.beta if any(t.comparisons for t in train) else None,
             n=observation.samples_per_prompt,
             max_new_tokens=observation.max_new_tokens,
             seed=optimization.seed,
@@ -182,6 +193,7 @@ def train_policy(
             train_dataset=_Examples(referenced[: len(train)]),
             objective=objective,
             forward=forward,
+            sft_pool=SftPool(pool, per_step=sft.per_step, seed=optimization.seed) if sft is not None else None,
             callbacks=[
                 evaluate,
                 progress.callback(),
@@ -247,12 +259,17 @@ def _with_reference(
     return [ReferencedExample(e, s) for e, s in zip(examples, sums, strict=True)]
 
 
-def _visited(train: Sequence[TokenizedExample], o: Optimization) -> list[TokenizedExample]:
+def visited(train: Sequence[TokenizedExample], o: Optimization, *, a_step: int | None = None) -> list[TokenizedExample]:
     """The examples that the steps will reach: a seeded choice where they do not reach all.
 
     The reference pass covers these only; on a large file it would otherwise take longer than a short run.
+
+    Args:
+        train: all there are.
+        o: gives the steps and the seed.
+        a_step: examples of a step; None takes the prompts of a step.
     """
-    needed = o.steps * o.prompts_per_step
+    needed = o.steps * (a_step or o.prompts_per_step)
     return list(train) if needed >= len(train) else random.Random(o.seed).sample(list(train), needed)
 
 

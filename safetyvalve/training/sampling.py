@@ -48,7 +48,7 @@ class SampleMeter:
         probes: the prompts, the same at every evaluation and in every run that is compared.
         reference: the reference policy.
         tokenizer: of both.
-        beta: of the objective; scales the implicit reward.
+        beta: of the objective; scales the implicit reward. None where nothing was compared and there is no reward.
         n: samples a prompt.
         max_new_tokens: length limit of a sample.
         seed: of the sampling; the same at every evaluation.
@@ -63,7 +63,7 @@ class SampleMeter:
         *,
         reference: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        beta: float,
+        beta: float | None,
         n: int,
         max_new_tokens: int,
         seed: int,
@@ -92,7 +92,6 @@ class SampleMeter:
             autocast=self.forward.autocast,
         )
         kl, ratio = self._against_reference(policy, samples)
-        ratio_of_first = self._ratio_of_first(policy, samples, ratio)
         records = [
             {
                 "probe": self.probes[s.prompt_index].id,
@@ -104,7 +103,6 @@ class SampleMeter:
                 "repetition": repetition(s.text),
                 "kl": float(kl[i]),
                 "log_ratio": float(ratio[i]),
-                "implicit_reward_gain": self.beta * float(ratio[i] - ratio_of_first[i]),
             }
             for i, s in enumerate(samples)
         ]
@@ -112,7 +110,11 @@ class SampleMeter:
         for record, score in zip(records, scores, strict=True):
             record["independent_score"] = score
         metrics = self._summary(records)
-        metrics["implicit_reward_gain"] = self.beta * float(ratio.mean() - ratio_of_first.mean())
+        if self.beta is not None:
+            ratio_of_first = self._ratio_of_first(policy, samples, ratio)
+            for i, record in enumerate(records):
+                record["implicit_reward_gain"] = self.beta * float(ratio[i] - ratio_of_first[i])
+            metrics["implicit_reward_gain"] = self.beta * float(ratio.mean() - ratio_of_first.mean())
         return {f"samples/{name}": value for name, value in metrics.items()}, records
 
     def restore(self, first: Sequence[Mapping[str, Any]]) -> None:

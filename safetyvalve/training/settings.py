@@ -13,7 +13,17 @@ import torch
 from safetyvalve.errors import UsageError
 from safetyvalve.training.objective import Objective
 
-__all__ = ["SCHEDULES", "Checkpointing", "DataSource", "ModelSource", "Observation", "Optimization", "RunSettings"]
+__all__ = [
+    "BASELINES",
+    "SCHEDULES",
+    "Baseline",
+    "Checkpointing",
+    "DataSource",
+    "ModelSource",
+    "Observation",
+    "Optimization",
+    "RunSettings",
+]
 
 Schedule = Literal["constant", "linear", "cosine"]
 SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
@@ -62,6 +72,64 @@ class Optimization:
     @property
     def autocast(self) -> torch.dtype | None:
         return _PRECISIONS[self.precision]
+
+
+BASELINES = ("chosen", "all-responses", "sft-data", "reference-samples", "column")
+"""Names that ``--baseline`` accepts; docs/baselines.md says what each is for."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Which responses the SFT term pulls towards.
+
+    Raises:
+        UsageError: an unknown kind, an option that its kind needs and lacks or would ignore, or a value out of range.
+    """
+
+    kind: str = "chosen"
+    sft_data: str | Path | None = None
+    """File, folder or hub name of prompts with responses; of ``sft-data``."""
+    sft_prompts_per_step: int | None = None
+    """Prompts of that file that join each step; None takes as many as the step has of the data."""
+    baseline_samples: int | None = None
+    """Answers a prompt of ``reference-samples``; None takes 2."""
+    baseline_max_tokens: int | None = None
+    """Where those answers are cut; None takes 128."""
+    baseline_column: str | None = None
+    """Field of the data; of ``column``."""
+    allow_uncovered: bool = False
+    """Go on where the comparisons do not cover the baseline, without RPO's guarantee."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in BASELINES:
+            raise UsageError(f"baseline is '{self.kind}'; accepted: {', '.join(BASELINES)}.")
+        for name, kind in _BASELINE_OPTIONS.items():
+            value = getattr(self, name)
+            if value is not None and self.kind != kind:
+                raise UsageError(
+                    f"{name} {value} has no meaning for the baseline '{self.kind}'; it belongs to '{kind}'. Leave it "
+                    f"out, or take --baseline {kind}."
+                )
+        for name in ("sft_data", "baseline_column"):
+            if self.kind == _BASELINE_OPTIONS[name] and getattr(self, name) is None:
+                raise UsageError(f"baseline '{self.kind}' needs --{name.replace('_', '-')}, which is missing. Name it.")
+        if self.kind == "reference-samples":
+            for name, default in (("baseline_samples", 2), ("baseline_max_tokens", 128)):
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, default)
+        for name in ("sft_prompts_per_step", "baseline_samples", "baseline_max_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1.")
+
+
+_BASELINE_OPTIONS = {
+    "sft_data": "sft-data",
+    "sft_prompts_per_step": "sft-data",
+    "baseline_samples": "reference-samples",
+    "baseline_max_tokens": "reference-samples",
+    "baseline_column": "column",
+}
+"""The kind that takes an option."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +213,7 @@ class DataSource:
 
 _OPTION_NAMES = {
     ("objective", "name"): "objective",
+    ("baseline", "kind"): "baseline",
     ("observation", "every"): "eval_every",
     ("observation", "prompts"): "sample_prompts",
     ("checkpointing", "every"): "checkpoint_every",
@@ -160,11 +229,25 @@ class RunSettings:
     source: DataSource
     model: ModelSource = field(default_factory=ModelSource)
     objective: Objective = field(default_factory=Objective)
+    baseline: Baseline = field(default_factory=Baseline)
     optimization: Optimization = field(default_factory=Optimization)
     observation: Observation = field(default_factory=Observation)
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     scorer: str | None = None
     """Name of the independent scorer, for the record."""
+
+    def __post_init__(self) -> None:
+        kind, objective = self.baseline.kind, self.objective.name
+        if kind != "chosen" and not self.objective.has_sft_term:
+            raise UsageError(
+                f"baseline '{kind}' has no meaning for the objective '{objective}', which has no SFT term; it belongs "
+                "to rpo and sft. Leave it out."
+            )
+        if kind == "sft-data" and objective == "sft":
+            raise UsageError(
+                f"baseline 'sft-data' adds a file to comparisons, and the objective 'sft' learns from no comparisons. "
+                f"Pass the file itself: --data {self.baseline.sft_data}."
+            )
 
     def flat(self) -> dict[str, Any]:
         """All settings by the names of the command line's options, as ``config.yaml`` holds them."""
@@ -209,6 +292,7 @@ _GROUPS: dict[str, type[Any]] = {
     "model": ModelSource,
     "source": DataSource,
     "objective": Objective,
+    "baseline": Baseline,
     "optimization": Optimization,
     "observation": Observation,
     "checkpointing": Checkpointing,

@@ -35,10 +35,9 @@ def test_gradient_norms_by_hand() -> None:
     policy, data = tiny_model(seed=1), examples(tiny_model(seed=0))[:3]
     got = meter().measure(policy)
     sums = response_logps(policy, [e.tree for e in data]).sums()
-    terms = OBJECTIVE.pair_terms(data, sums, Totals.of(data))
-    weight = terms.weight.sum()
-    for name in ("preference", "sft"):
-        value = (terms.weight * getattr(terms, name)).sum() / weight
+    terms = OBJECTIVE.terms(data, sums, Totals.of(data))
+    for name, weight in (("preference", terms.weight), ("sft", terms.mass)):
+        value = (weight * getattr(terms, name)).sum() / weight.sum()
         gradient = torch.autograd.grad(value, list(policy.parameters()), retain_graph=True)
         norm = torch.cat([g.flatten() for g in gradient]).norm()
         assert got[f"held_out/{name}_grad_norm"] == pytest.approx(float(norm), rel=1e-4)

@@ -88,7 +88,7 @@ def test_loss_equals_the_objective_by_hand(tmp_path: Path) -> None:
     loss = run.training_step(run.model, batch)
     values, weights = [], []
     for example in batch:
-        sums = run.pair_terms([example], Totals.of(batch))
+        sums = run.terms([example], Totals.of(batch))
         from safetyvalve.trees import response_logps
 
         policy = response_logps(run.model, [example.tree]).sums().detach()

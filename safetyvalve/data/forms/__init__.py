@@ -47,9 +47,13 @@ _REFUSED: dict[frozenset[str], str] = {
         "TRL's stepwise supervision, which labels steps of one answer. Give whole answers that were compared"
     ),
     frozenset({"prompt", "completion"}): (
-        "one answer a prompt, without a comparison. Give two or more answers and which is better"
+        "one answer a prompt, without a comparison. Give two or more answers and which is better; or learn the answers "
+        "with --objective sft"
     ),
-    frozenset({"messages"}): "conversations without a comparison. Give two or more last answers and which is better",
+    frozenset({"messages"}): (
+        "conversations without a comparison. Give two or more last answers and which is better; or learn the last ones "
+        "with --objective sft"
+    ),
 }
 
 
