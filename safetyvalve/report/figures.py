@@ -17,6 +17,7 @@ _BY_STEP = {
     "losses": ("preference_loss", "sft_term", "preference_grad_norm", "sft_grad_norm"),
     "ranking": ("margin", "accuracy"),
 }
+_WITHOUT_COMPARISONS = {"losses": ("nll_per_token", "sft_grad_norm")}
 _SAMPLED = {"length": "tokens", "repetition": "repetition", "eos_rate": "finished"}
 
 
@@ -41,14 +42,23 @@ class FigureBlock(NamedTuple):
 
 def figures(records: Sequence[RunRecord], text: Text) -> list[FigureBlock]:
     """All figures of a report, in reading order."""
-    blocks = [
-        FigureBlock("displacement", "", "", _displacement(records, text)),
-        FigureBlock("against_kl", "", "", (_score_panel(records, text), _reward_panel(records, text))),
-    ]
-    for key, metrics in _BY_STEP.items():
+    against_kl = (_score_panel(records, text), _reward_panel(records, text))
+    if _nothing_compared(records):
+        blocks = [FigureBlock("against_kl", "", "", against_kl[:1])]
+    else:
+        blocks = [
+            FigureBlock("displacement", "", "", _displacement(records, text)),
+            FigureBlock("against_kl", "", "", against_kl),
+        ]
+    for key, metrics in (_WITHOUT_COMPARISONS if _nothing_compared(records) else _BY_STEP).items():
         blocks.append(FigureBlock(key, "", "", tuple(_step_panel(records, f"held_out/{m}", m, text) for m in metrics)))
     blocks.append(FigureBlock("answers", "", "", tuple(_sampled_panel(records, m, text) for m in _SAMPLED)))
     return [b._replace(title=text(f"figure.{b.key}.title"), caption=text(f"figure.{b.key}.caption")) for b in blocks]
+
+
+def _nothing_compared(records: Sequence[RunRecord]) -> bool:
+    """Whether all runs learned from responses alone, so that there is no reward and nothing to displace."""
+    return all(r.series("held_out/nll_per_token")[1] and not r.series("held_out/margin")[1] for r in records)
 
 
 def _displacement(records: Sequence[RunRecord], text: Text) -> tuple[Panel, ...]:

@@ -15,6 +15,7 @@ __all__ = ["Finding", "finding"]
 _DETAILED = 3
 """Runs up to which a sentence gives each run's numbers; above it gives names."""
 _ORDER = ("overoptimized", "worse", "no_change", "improved", "undetermined", "unscored")
+_NLL = "held_out/nll_per_token"
 _DISPLACEMENT = "held_out/chosen_displacement"
 
 
@@ -161,7 +162,7 @@ def _versus(pair: Pair, text: Text, key: str, count: int) -> str:
 
 
 def _symptom(records: Sequence[RunRecord], text: Text) -> str:
-    """Displacement of the chosen responses at the last evaluation, in nats."""
+    """Displacement of the chosen responses at the last evaluation, in nats; of runs without comparisons, the NLL."""
     changes = []
     for record in records:
         _, values = record.series(_DISPLACEMENT)
@@ -169,7 +170,13 @@ def _symptom(records: Sequence[RunRecord], text: Text) -> str:
             changes.append(
                 text("symptom.run", run=record.name, change=signed(values[-1], 1 if abs(values[-1]) >= 1 else 2))
             )
-    return text("finding.symptom", changes=text.join(changes)) if changes else text("finding.no_symptom")
+    if changes:
+        return text("finding.symptom", changes=text.join(changes))
+    learned = [(r.name, values) for r in records if len(values := r.series(_NLL)[1]) > 1]
+    if not learned:
+        return text("finding.no_symptom")
+    shown = [text("nll.run", run=name, first=fixed(v[0], 2), last=fixed(v[-1], 2)) for name, v in learned]
+    return text("finding.nll", changes=text.join(shown))
 
 
 def _flip(interval: Interval) -> Interval:

@@ -19,6 +19,9 @@ _HELD_OUT = (
     "chosen_displacement_per_token",
     "rejected_displacement",
     "rejected_displacement_per_token",
+    "baseline_displacement",
+    "baseline_displacement_per_token",
+    "nll_per_token",
     "margin",
     "accuracy",
     "preference_loss",
@@ -55,7 +58,8 @@ def final_rows(records: Sequence[RunRecord], evidence: Sequence[Evidence], text:
     ]
     for metric, field in _ANSWERS.items():
         rows.append(row(f"panel.{metric}", lambda r, e, m=metric, f=field: _answered(r, m, f, text)))  # type: ignore[misc]
-    for metric in _HELD_OUT:
+    # What no run can have is no row: without comparisons there is no margin, without an SFT term no baseline.
+    for metric in (m for m in _HELD_OUT if any(r.series(f"held_out/{m}")[1] for r in records)):
         rows.append(row(f"row.{metric}", lambda r, e, m=metric: _last(r, f"held_out/{m}", none)))  # type: ignore[misc]
     rows.append(row("row.seconds", lambda r, e: _last(r, "seconds", none)))
     rows.append(row("row.memory", lambda r, e: _over(r, "resident_gib", max, none)))
@@ -99,7 +103,7 @@ def numbers_rows(records: Sequence[RunRecord], text: Text) -> list[Row]:
             return text("cell.no_parity") if key == "parity_margin" else text("cell.none")
         return tidy(value)
 
-    keys = ("parity_margin", "effective_token_weight", "mean_chosen_length")
+    keys = ("parity_margin", "effective_token_weight", "mean_chosen_length", "mean_baseline_length")
     return [Row(text(f"row.{key}"), tuple(cell(r, key) for r in records)) for key in keys]
 
 
