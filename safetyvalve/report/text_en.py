@@ -75,7 +75,8 @@ MESSAGES: dict[str, str] = {
     "final.nothing": "Too little was scored to say how training changed the answers.",
     "finding.symptom": (
         "As a symptom and not as proof, the mean log-probability of the chosen responses on held-out pairs changed "
-        "by {changes}; it also falls in healthy runs, and RPO's SFT term holds it up by construction."
+        "by {changes}; it also falls in healthy runs, and an SFT term on chosen responses holds it up by "
+        "construction."
     ),
     "symptom.run": "{change} nats in {run}",
     "finding.nll": "On held-out responses, which nobody compared, the negative log-likelihood went {changes}.",

@@ -21,9 +21,10 @@ class Coverage(NamedTuple):
 
     The coverage coefficient of arXiv 2405.16436, definition 5.2, is infinite as soon as the baseline puts weight on a
     response that no comparison names, because a reward can be moved there without being contradicted. If that weight is
-    u and rewards lie in [0, R], the baseline's value is known up to u R, and so much is added to the bound. So u is the
-    statistic. It counts a response as seen only where its very tokens (or text) were compared at the same prompt, as
-    the tabular theory does: whether a model carries a reward from one answer to a similar one is not assumed.
+    u and rewards lie in [0, R], such a reward moves the baseline's value by at most 2 u R against the covered part, and
+    so much is added to the bound. So u is the statistic. A response counts as seen only where its very tokens (or text)
+    were compared at the same prompt, as in the tabular theory: whether a model carries a reward from one answer to a
+    similar one is not assumed.
     """
 
     uncovered: float

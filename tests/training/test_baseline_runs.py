@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from safetyvalve.errors import DataError, UsageError
+from safetyvalve.errors import DataError, RunError, UsageError
 from safetyvalve.report import build_report, read_run
 from safetyvalve.training import Baseline, DataSource, Objective, Observation, Optimization, RunSettings, run_training
 from tests.training.test_run import data_file, evaluations, lines, model_folder, own_cache, settings  # noqa: F401
@@ -84,8 +84,10 @@ def test_sft_data(model_folder: str, data_file: Path, sft_file: Path, tmp_path: 
     measured = evaluations(run)
     assert measured[-1]["held_out/sft_term"] < measured[0]["held_out/sft_term"]
     assert measured[0]["held_out/sft_grad_norm"] > 0
+    (run / "model").rename(tmp_path / "moved")  # as if stopped
     sft_file.write_text(sft_file.read_text().replace("Gold", "Old"))
-    assert json.loads((run / "environment.json").read_text())["sft_data_sha256"]
+    with pytest.raises(RunError, match=r"the SFT file of .* has changed"):
+        run_training(with_baseline(model_folder, data_file, baseline), run, resume=True)
 
 
 def test_reference_samples(model_folder: str, data_file: Path, tmp_path: Path) -> None:  # noqa: F811
