@@ -20,6 +20,7 @@ from safetyvalve.data import (
     DataReport,
     PreferenceExample,
     Prompt,
+    Split,
     TokenizedExample,
     load_demonstrations,
     opening_turn,
@@ -153,14 +154,12 @@ def load_sft_set(
     known = [(side[turn], d) for d in loaded.examples if (turn := opening_turn(d)) in side]
     rest = [d for d in loaded.examples if opening_turn(d) not in side]
     target = round(len(rest) * len(held_out) / (len(train) + len(held_out)))
-    kept, measured = rest, list[PreferenceExample]()
+    others = Split(rest, [])
     if target and len({opening_turn(d) for d in rest}) > 1:
-        divided = split_by_opening(rest, held_out=target, seed=seed)
-        measured = [d for d in rest if d in divided.held_out]
-        kept = [d for d in rest if d not in divided.held_out]
+        others = split_by_opening(rest, held_out=target, seed=seed)
     found = SftSet(
-        [d for trained, d in known if trained] + kept,
-        [d for trained, d in known if not trained] + measured,
+        [d for trained, d in known if trained] + others.train,
+        [d for trained, d in known if not trained] + others.held_out,
         loaded.report,
     )
     if not found.train:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.data import PreferenceExample, Split, TokenizedExample, tokenize_examples
@@ -176,6 +177,7 @@ class BaselinePlan:
         if kept:
             samples = ReferenceSamples(kept)
         else:
+            model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
             optimization, baseline = self.settings.optimization, self.baseline
             assert baseline.baseline_samples is not None and baseline.baseline_max_tokens is not None
             how = Draw(

@@ -204,9 +204,7 @@ def _load(settings: RunSettings) -> Loaded:
             f"baseline '{settings.baseline.kind}' has no meaning for data without comparisons, whose responses are "
             "what is learned. Leave --baseline out."
         )
-    return load_demonstrations(
-        source.data, form=source.format, max_drop=source.max_drop, encoding=source.encoding
-    )
+    return load_demonstrations(source.data, form=source.format, max_drop=source.max_drop, encoding=source.encoding)
 
 
 def _prepare(

@@ -302,10 +302,10 @@ def test_settings_come_back_from_the_flat_form() -> None:
 
     for baseline in (
         Baseline("reference-samples", baseline_samples=3, allow_uncovered=True),
-        Baseline("sft-data", sft_data=Path("s.jsonl"), sft_prompts_per_step=4),
+        Baseline("sft-data", sft_data="s.jsonl", sft_prompts_per_step=4),
         Baseline("column", baseline_column="gold"),
     ):
-        settings = RunSettings(name="x", source=DataSource(Path("d.jsonl")), baseline=baseline)
+        settings = RunSettings(name="x", source=DataSource("d.jsonl"), baseline=baseline)
         flat = settings.flat()
         assert flat["baseline"] == baseline.kind
         assert RunSettings.of(flat) == settings
