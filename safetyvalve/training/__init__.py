@@ -16,7 +16,15 @@ from safetyvalve.training.policy import PolicyTrainer
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
-from safetyvalve.training.settings import Checkpointing, DataSource, ModelSource, Observation, Optimization, RunSettings
+from safetyvalve.training.settings import (
+    Checkpointing,
+    DataSource,
+    ModelSource,
+    Observation,
+    Optimization,
+    Reporting,
+    RunSettings,
+)
 
 __all__ = [
     "DEFAULT_ETA",
@@ -34,6 +42,7 @@ __all__ = [
     "Probe",
     "Progress",
     "ReferencedExample",
+    "Reporting",
     "RunFolder",
     "RunSettings",
     "SampleMeter",

@@ -13,6 +13,7 @@ from safetyvalve.data import (
     Loaded,
     PreferenceExample,
     TokenizedExample,
+    choose_examples,
     load_preferences,
     split_by_opening,
     tokenize_examples,
@@ -26,6 +27,7 @@ from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
 from safetyvalve.training.sampling import Scorer
 from safetyvalve.training.settings import DataSource, RunSettings
+from safetyvalve.training.trackers import Trackers, check_installed
 from safetyvalve.trees import ReferenceCache, weights_hash
 
 __all__ = ["resume_training", "run_training"]
@@ -60,6 +62,7 @@ def run_training(
             it got.
     """
     progress = progress or Progress(enabled=False)
+    check_installed(settings.reporting.report_to)
     gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
     loaded = load_preferences(
@@ -88,6 +91,7 @@ def _run(
         folder.write_config(settings.flat())  # first: a run that stops at any later moment can be resumed from it
     for line in loaded.report.lines():
         progress.line(line)
+    loaded = _choose(loaded, settings.source, progress)
     model, tokenizer = load_model(
         settings.model.model,
         chat_template=settings.model.chat_template,
@@ -123,6 +127,7 @@ def _run(
         observation=settings.observation,
         reference_cache=ReferenceCache(cache_folder() / "reference"),
         checkpointing=settings.checkpointing,
+        trackers=Trackers(settings.reporting.report_to, settings.name, settings.flat()),
         resume=resume,
         scorer=scorer,
         progress=progress,
@@ -166,6 +171,14 @@ def _compare_environments(before: Mapping[str, Any], now: Mapping[str, Any], out
                 f"{key} was {before.get(key)} and is {now[key]}: the result will not be bitwise that of a run that was "
                 "never stopped"
             )
+
+
+def _choose(loaded: Loaded, source: DataSource, progress: Progress) -> Loaded:
+    if source.max_examples is None:
+        return loaded
+    chosen = choose_examples(loaded.examples, source.max_examples, seed=source.split_seed)
+    progress.line(f"using {len(chosen)} of {len(loaded.examples)} examples, chosen by --split-seed {source.split_seed}")
+    return Loaded(chosen, loaded.report.model_copy(update={"chosen": len(chosen)}))
 
 
 def _prepare(
