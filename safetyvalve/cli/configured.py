@@ -13,7 +13,7 @@ from safetyvalve.errors import UsageError
 if TYPE_CHECKING:
     from safetyvalve.config import Key, Setting
 
-__all__ = ["ACTIONS", "RECORDED", "ConfiguredCommand", "config_option", "options_of"]
+__all__ = ["ACTIONS", "RECORDED", "ConfiguredCommand", "config_option", "key_of", "options_of"]
 
 ACTIONS = frozenset({"config", "help", "dry_run"})
 """Options that say what to do now, and are no keys."""
@@ -57,7 +57,7 @@ class ConfiguredCommand(TyperCommand):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            name = str(error).split(maxsplit=1)[0].lstrip("-").replace("-", "_")
+            name = str(error).partition(" ")[0].lstrip("-").replace("-", "_")
             if place := _place(ctx, name):
                 raise UsageError(f"{place}: {error}") from None
             raise

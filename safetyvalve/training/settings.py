@@ -231,7 +231,7 @@ class RunSettings:
             for name in _PATHS & taken.keys():
                 taken[name] = taken[name] and Path(taken[name])
             if "report_to" in taken:
-                taken["report_to"] = tuple(taken["report_to"])
+                taken["report_to"] = tuple(taken["report_to"] or ())
             groups[group] = taken
         if "name" not in rest or "data" not in groups["source"]:
             raise UsageError("the settings have no name or no data; both are needed. Restore config.yaml from a copy.")
