@@ -60,8 +60,34 @@ OTHER: dict[str, Any] = {
     "scorer": "quickstart-rubric",
     "report_to": ["tensorboard"],
     "lang": "ja",
+    "encoding": "cp932",
+    "serving_prompts": "prompts.jsonl",
+    "encoder": "some/encoder",
+    "baseline": "all-responses",
+    "sft_data": "sft.jsonl",
+    "sft_prompts_per_step": 3,
+    "baseline_samples": 5,
+    "baseline_max_tokens": 17,
+    "baseline_column": "answers",
+    "allow_uncovered": True,
+    "fine_tune": "lora",
+    "lora_rank": 3,
+    "lora_alpha": 5,
+    "lora_targets": "q_proj",
+    "merge": True,
+    "save_dtype": "bf16",
 }
 """A value other than the default for each option; a new option needs one."""
+
+NEEDS = {
+    "sft_data": ["--baseline", "sft-data"],
+    "sft_prompts_per_step": ["--baseline", "sft-data", "--sft-data", "sft.jsonl"],
+    "baseline_samples": ["--baseline", "reference-samples"],
+    "baseline_max_tokens": ["--baseline", "reference-samples"],
+    "baseline_column": ["--baseline", "column"],
+    **dict.fromkeys(("lora_rank", "lora_alpha", "lora_targets", "merge"), ["--fine-tune", "lora"]),
+}
+"""What an option has no meaning without."""
 
 
 class Stopped(Exception):  # noqa: N818
@@ -98,7 +124,7 @@ def test_every_option_is_saved_and_read_back(name: str, settings: Callable[..., 
     value = OTHER[name]
     option = OPTIONS[name].opts[0]
     words = [option] if value is True else [option, value[0] if isinstance(value, list) else value]
-    saved = settings("--data", "x.jsonl", *words)
+    saved = settings("--data", "x.jsonl", *NEEDS.get(name, []), *words)
     assert saved[name] == value
     assert value != settings("--data", "x.jsonl")[name]
     Path("saved.yaml").write_text(yaml.safe_dump(saved, allow_unicode=True))
