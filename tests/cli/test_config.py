@@ -85,7 +85,7 @@ NEEDS = {
     "baseline_samples": ["--baseline", "reference-samples"],
     "baseline_max_tokens": ["--baseline", "reference-samples"],
     "baseline_column": ["--baseline", "column"],
-    **dict.fromkeys(("lora_rank", "lora_alpha", "lora_targets", "merge"), ["--fine-tune", "lora"]),
+    **{key: ["--fine-tune", "lora"] for key in ("lora_rank", "lora_alpha", "lora_targets", "merge")},
 }
 """What an option has no meaning without."""
 
