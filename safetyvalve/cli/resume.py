@@ -14,7 +14,7 @@ __all__ = ["resume"]
 
 def resume(
     run: Path = typer.Argument(..., help="Folder of the run that was stopped."),
-    lang: Literal["en", "ja"] = typer.Option("en", help="Language of the report: en or ja."),
+    lang: Literal["en", "ja"] | None = typer.Option(None, help="Language of the report: en or ja. Default: the run's."),
 ) -> None:
     """Go on with a run that was stopped, from its last checkpoint and with its own settings.
 
@@ -24,6 +24,7 @@ def resume(
     from safetyvalve.cli.report import report
     from safetyvalve.cli.scorers import load_scorer
     from safetyvalve.training import Progress, resume_training
+    from safetyvalve.training.folder import read_config
 
     resume_training(run, load_scorer, progress=Progress(name=run.name))
-    report([run], output=None, lang=lang)
+    report([run], output=None, lang=lang or read_config(run).get("lang", "en"))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import typer
 
 from safetyvalve.cli.allocator import keep_freed_memory
+from safetyvalve.cli.configured import config_option
 from safetyvalve.errors import UsageError
 
 __all__ = ["train"]
@@ -20,6 +21,7 @@ def _option(default: Any, group: str, help: str, *names: str) -> Any:
 
 
 def train(
+    config: Path | None = config_option(_DATA),
     data: str = _option(
         ..., _DATA, "JSONL, JSON, CSV, TSV or Parquet; a datasets or Parquet folder; or a hub name, ORG/NAME[:SPLIT]."
     ),
@@ -30,6 +32,9 @@ def train(
     max_drop: float = _option(0.01, _DATA, "Largest share of rows that may be dropped."),
     held_out: str = _option("0.1", _DATA, "Share (0.1) or number (200) of examples kept for measuring."),
     split_seed: int = _option(0, _DATA, "Chooses the held-out conversations."),
+    max_examples: int | None = _option(
+        None, _DATA, "Most examples that are used, held-out ones included; --split-seed chooses them. Default: all."
+    ),
     max_length: int | None = _option(None, _DATA, "Most tokens of prompt plus response; default: the context."),
     on_long: str = _option("error", _DATA, "What to do with longer ones: error or drop."),
     chat_template: Path | None = _option(None, _DATA, "Jinja file that replaces the tokenizer's chat template."),
@@ -89,9 +94,15 @@ def train(
     scorer: str | None = _option(
         None, _OBSERVATION, "Independent score of samples: module:function(prompts, answers), or quickstart-rubric."
     ),
+    report_to: list[str] | None = _option(
+        None, _OBSERVATION, "Tracker that is sent the figures too: tensorboard, wandb, mlflow or trackio; repeatable."
+    ),
     lang: Literal["en", "ja"] = _option("en", _OBSERVATION, "Language of the report: en or ja."),
 ) -> None:
-    """Align a model by RPO, DPO, IPO or SFT, and report whether it overoptimized."""
+    """Align a model by RPO, DPO, IPO or SFT, and report whether it overoptimized.
+
+    `safetyvalve init` writes a commented file for --config.
+    """
     keep_freed_memory()
     from safetyvalve.cli.scorers import load_scorer
     from safetyvalve.training import (
@@ -103,6 +114,7 @@ def train(
         Observation,
         Optimization,
         Progress,
+        Reporting,
         RunSettings,
         run_training,
     )
@@ -110,7 +122,17 @@ def train(
     folder = output or _next_folder(objective)
     settings = RunSettings(
         name=folder.name,
-        source=DataSource(data, format, max_drop, _held_out(held_out), split_seed, max_length, on_long, encoding),
+        source=DataSource(
+            data,
+            format=format,
+            max_drop=max_drop,
+            held_out=_held_out(held_out),
+            split_seed=split_seed,
+            max_length=max_length,
+            on_long=on_long,
+            encoding=encoding,
+            max_examples=max_examples,
+        ),
         model=ModelSource(model, chat_template, trust_remote_code, allow_pickle),
         objective=Objective(objective, beta, _eta(eta), reduction, label_smoothing),  # type: ignore[arg-type]
         baseline=Baseline(
@@ -137,6 +159,7 @@ def train(
         ),
         observation=Observation(eval_every, held_out_examples, sample_prompts, samples_per_prompt, max_new_tokens),
         checkpointing=Checkpointing(checkpoint_every),
+        reporting=Reporting(tuple(report_to or ()), lang),
         scorer=scorer,
     )
     run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name))

@@ -11,7 +11,7 @@ from safetyvalve.data.loading import load_preferences
 from safetyvalve.data.report import DataReport, DroppedRow, Loaded
 from safetyvalve.data.saving import save_preferences
 from safetyvalve.data.schema import Comparison, Message, Place, PreferenceExample, Prompt, Response
-from safetyvalve.data.splits import Split, opening_turn, split_by_opening
+from safetyvalve.data.splits import Split, choose_examples, opening_turn, split_by_opening
 from safetyvalve.data.tokenizing import TokenizedExample, render_prompt, tokenize_example, tokenize_examples
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Response",
     "Split",
     "TokenizedExample",
+    "choose_examples",
     "holds_demonstrations",
     "load_demonstrations",
     "load_preferences",

@@ -40,6 +40,8 @@ class DataReport(BaseModel):
     dropped: list[DroppedRow] = Field(default_factory=list)
     duplicates: int = 0
     """Kept rows whose content another kept row has too; they are counted and stay."""
+    chosen: int | None = None
+    """Kept examples that a run chose to use, where it did not use all."""
     too_long: list[str] = Field(default_factory=list)
     """Identifiers of kept examples that a run then left out for their length."""
     comparisons: int = 0

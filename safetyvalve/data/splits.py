@@ -9,7 +9,7 @@ from typing import NamedTuple
 from safetyvalve.data.schema import PreferenceExample
 from safetyvalve.errors import DataError, UsageError
 
-__all__ = ["Split", "opening_turn", "split_by_opening"]
+__all__ = ["Split", "choose_examples", "opening_turn", "split_by_opening"]
 
 
 class Split(NamedTuple):
@@ -23,6 +23,17 @@ def opening_turn(example: PreferenceExample) -> str:
     """The first turn that is not the system's, spaces and case folded: what conversations share that began alike."""
     first = next((m for m in example.prompt if m.role != "system"), example.prompt[0])
     return " ".join(first.content.casefold().split())
+
+
+def choose_examples(examples: Sequence[PreferenceExample], count: int, *, seed: int = 0) -> list[PreferenceExample]:
+    """At most ``count`` of them, in their order, chosen by a seeded hash of their content.
+
+    A larger ``count`` takes the same ones and more, so that a pilot's examples stay in the run that follows it.
+    """
+    order = sorted(
+        range(len(examples)), key=lambda i: hashlib.sha256(f"{seed}\0chosen\0{examples[i].id}".encode()).digest()
+    )
+    return [examples[i] for i in sorted(order[:count])]
 
 
 def split_by_opening(examples: Sequence[PreferenceExample], *, held_out: float | int, seed: int = 0) -> Split:

@@ -24,6 +24,7 @@ from safetyvalve.training.settings import (
     ModelSource,
     Observation,
     Optimization,
+    Reporting,
     RunSettings,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "Probe",
     "Progress",
     "ReferencedExample",
+    "Reporting",
     "RunFolder",
     "RunSettings",
     "SampleMeter",

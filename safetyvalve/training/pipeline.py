@@ -15,6 +15,7 @@ from safetyvalve.data import (
     PreferenceExample,
     Split,
     TokenizedExample,
+    choose_examples,
     holds_demonstrations,
     load_demonstrations,
     load_preferences,
@@ -30,6 +31,7 @@ from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
 from safetyvalve.training.sampling import Scorer
 from safetyvalve.training.settings import DataSource, RunSettings
+from safetyvalve.training.trackers import Trackers, check_installed
 from safetyvalve.trees import ReferenceCache, weights_hash
 
 __all__ = ["resume_training", "run_training"]
@@ -65,9 +67,10 @@ def run_training(
             it got.
     """
     progress = progress or Progress(enabled=False)
+    check_installed(settings.reporting.report_to)
     gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
-    loaded = _load(settings)
+    loaded = _choose(_load(settings), settings.source, progress)
     split = split_by_opening(loaded.examples, held_out=settings.source.held_out, seed=settings.source.split_seed)
     plan = BaselinePlan(settings, split)
     folder = RunFolder(output, resume=resume)
@@ -131,6 +134,7 @@ def _run(
         observation=settings.observation,
         reference_cache=ReferenceCache(cache_folder() / "reference"),
         checkpointing=settings.checkpointing,
+        trackers=Trackers(settings.reporting.report_to, settings.name, settings.flat()),
         resume=resume,
         scorer=scorer,
         progress=progress,
@@ -205,6 +209,14 @@ def _load(settings: RunSettings) -> Loaded:
             "what is learned. Leave --baseline out."
         )
     return load_demonstrations(source.data, form=source.format, max_drop=source.max_drop, encoding=source.encoding)
+
+
+def _choose(loaded: Loaded, source: DataSource, progress: Progress) -> Loaded:
+    if source.max_examples is None:
+        return loaded
+    chosen = choose_examples(loaded.examples, source.max_examples, seed=source.split_seed)
+    progress.line(f"using {len(chosen)} of {len(loaded.examples)} examples, chosen by --split-seed {source.split_seed}")
+    return Loaded(chosen, loaded.report.model_copy(update={"chosen": len(chosen)}))
 
 
 def _prepare(

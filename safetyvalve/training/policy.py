@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,14 @@ class PolicyTrainer(Trainer):
         if "loss" in logs:
             logs |= self._meters
         super().log(logs, start_time)
+
+    def publish(self, values: Mapping[str, float]) -> None:
+        """Tell the tracking integrations of an evaluation, under ``eval_`` names, at the current step.
+
+        Not :meth:`log`: called from a callback, it would cancel the step's own log.
+        """
+        logs = {f"eval_{name}": value for name, value in values.items()}
+        self.callback_handler.call_event("on_log", self.args, self.state, self.control, logs=logs)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """The Trainer asks for it before the optimizer moves anything: the last moment to stop."""

@@ -6,7 +6,7 @@ import copy
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ from safetyvalve.training.policy import PolicyTrainer, resident_gib
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
 from safetyvalve.training.settings import SCHEDULES, Checkpointing, Observation, Optimization
+from safetyvalve.training.trackers import RecordedArguments, Trackers
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 
 __all__ = ["TrainingResult", "train_policy", "visited"]
@@ -68,6 +69,7 @@ class _Evaluate(TrainerCallback):
     ) -> None:
         self.held_out, self.samples, self.folder, self.every = held_out, samples, folder, every
         self.progress = progress
+        self.publish: Callable[[Mapping[str, float]], None] = lambda values: None
         # A resumed run goes on counting where its last evaluation was.
         spent = max((m["seconds"] for m in folder.metrics() if m["kind"] == "evaluation"), default=0.0)
         self.started = time.perf_counter() - spent
@@ -95,6 +97,7 @@ class _Evaluate(TrainerCallback):
         self.folder.append_metrics({"kind": "evaluation", "step": step, **values})
         if records:
             self.folder.write_samples(step, records)
+        self.publish(values)
         self.progress.evaluated(step, values)
 
 
@@ -111,6 +114,7 @@ def train_policy(
     reference_cache: ReferenceCache,
     sft: SftTrees | None = None,
     checkpointing: Checkpointing | None = None,
+    trackers: Trackers | None = None,
     resume: bool = False,
     scorer: Scorer | None = None,
     progress: Progress | None = None,
@@ -127,6 +131,7 @@ def train_policy(
         reference_cache: keeps the reference's log-probabilities between runs.
         sft: prompts of a separate SFT set, some of which join every step.
         checkpointing: how often a checkpoint is saved; None takes the default. Once model/ is there they are removed.
+        trackers: where figures go besides the folder; None keeps them there.
         resume: go on from the last checkpoint in ``folder``, or from the start where there is none. On the CPU, with as
             many threads as before, the result is bitwise that of a run that was never stopped.
         scorer: independent score of samples, never used in training.
@@ -186,15 +191,17 @@ def train_policy(
         observation.every,
         progress,
     )
+    trackers = trackers or Trackers()
     with StopRequest(progress) as stop:
         trainer = PolicyTrainer(
             model=model,
-            args=_arguments(folder.path, optimization),
+            args=_arguments(folder.path, optimization, trackers),
             train_dataset=_Examples(referenced[: len(train)]),
             objective=objective,
             forward=forward,
             sft_pool=SftPool(pool, per_step=sft.per_step, seed=optimization.seed) if sft is not None else None,
             callbacks=[
+                *trackers.callbacks(folder.path),  # before the first evaluation, which they are told of
                 evaluate,
                 progress.callback(),
                 CheckpointCallback((checkpointing or Checkpointing()).every, stop),
@@ -202,6 +209,7 @@ def train_policy(
         )
         for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
             trainer.remove_callback(callback)
+        evaluate.publish = trainer.publish
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         folder.save_model(model, tokenizer)
     shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
@@ -217,8 +225,8 @@ def _return_to_checkpoint(folder: RunFolder, progress: Progress) -> Path | None:
     return checkpoint
 
 
-def _arguments(path: Path, o: Optimization) -> TrainingArguments:
-    return TrainingArguments(
+def _arguments(path: Path, o: Optimization, trackers: Trackers) -> TrainingArguments:
+    arguments = RecordedArguments(
         output_dir=str(path / "checkpoints"),
         max_steps=o.steps,
         per_device_train_batch_size=o.prompts_per_step,
@@ -235,7 +243,11 @@ def _arguments(path: Path, o: Optimization) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_drop_last=True,  # a short last batch would be a step in which each prompt weighs more
         use_cpu=not torch.cuda.is_available(),
+        run_name=trackers.run_name,
+        project="safetyvalve",
     )
+    arguments.recorded = trackers.settings
+    return arguments
 
 
 def _with_reference(

@@ -12,6 +12,7 @@ import torch
 
 from safetyvalve.errors import UsageError
 from safetyvalve.training.objective import Objective
+from safetyvalve.training.trackers import check_known
 
 __all__ = [
     "BASELINES",
@@ -22,6 +23,7 @@ __all__ = [
     "ModelSource",
     "Observation",
     "Optimization",
+    "Reporting",
     "RunSettings",
 ]
 
@@ -157,8 +159,9 @@ class Observation:
             ("samples_per_prompt", 1),
             ("max_new_tokens", 1),
         ):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+            if (value := getattr(self, name)) < least:
+                option = _OPTION_NAMES.get(("observation", name), name)
+                raise UsageError(f"{option} is {value}; it must be at least {least}.")
 
 
 @dataclass(frozen=True)
@@ -204,11 +207,33 @@ class DataSource:
     on_long: str = "error"
     encoding: str = "auto"
     """Of text files."""
+    max_examples: int | None = None
+    """Most examples that are used, held-out ones included: a choice by ``split_seed``. None uses all."""
 
     def __post_init__(self) -> None:
+        if self.max_examples is not None and self.max_examples < 2:
+            raise UsageError(f"max_examples is {self.max_examples}; it must be at least 2, or left out.")
         if self.max_length is not None and self.max_length < 1:
             raise UsageError(f"max_length is {self.max_length}; it must be at least 1 token, or left out.")
         object.__setattr__(self, "data", str(self.data))  # as config.yaml holds it; a hub name is no path
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """Where a run's figures go besides its folder, and the language of its report.
+
+    Raises:
+        UsageError: a tracker that is not known, or a language.
+    """
+
+    report_to: tuple[str, ...] = ()
+    """Names of :data:`safetyvalve.training.trackers.TRACKERS`."""
+    lang: str = "en"
+
+    def __post_init__(self) -> None:
+        check_known(self.report_to)
+        if self.lang not in ("en", "ja"):
+            raise UsageError(f"lang is '{self.lang}'; accepted: en, ja.")
 
 
 _OPTION_NAMES = {
@@ -233,6 +258,7 @@ class RunSettings:
     optimization: Optimization = field(default_factory=Optimization)
     observation: Observation = field(default_factory=Observation)
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
+    reporting: Reporting = field(default_factory=Reporting)
     scorer: str | None = None
     """Name of the independent scorer, for the record."""
 
@@ -253,8 +279,11 @@ class RunSettings:
         """All settings by the names of the command line's options, as ``config.yaml`` holds them."""
         values: dict[str, Any] = {"name": self.name}
         for group in _GROUPS:
-            for name, value in asdict(getattr(self, group)).items():
-                values[_OPTION_NAMES.get((group, name), name)] = str(value) if isinstance(value, Path) else value
+            settings = asdict(getattr(self, group))
+            # A coefficient that the objective ignores would be refused when the file is read again.
+            taken = Objective.without_foreign(settings) if group == "objective" else settings
+            for name in settings:
+                values[_OPTION_NAMES.get((group, name), name)] = _plain(taken.get(name))
         return values | {"scorer": self.scorer}
 
     @classmethod
@@ -276,6 +305,8 @@ class RunSettings:
                 taken = Objective.without_foreign(taken)
             for name in _PATHS & taken.keys():
                 taken[name] = taken[name] and Path(taken[name])
+            if "report_to" in taken:
+                taken["report_to"] = tuple(taken["report_to"] or ())
             groups[group] = taken
         if "name" not in rest or "data" not in groups["source"]:
             raise UsageError("the settings have no name or no data; both are needed. Restore config.yaml from a copy.")
@@ -296,5 +327,14 @@ _GROUPS: dict[str, type[Any]] = {
     "optimization": Optimization,
     "observation": Observation,
     "checkpointing": Checkpointing,
+    "reporting": Reporting,
 }
 _PATHS = {"chat_template"}
+_PATHS = {"data", "chat_template"}
+
+
+def _plain(value: Any) -> Any:
+    """As YAML has it."""
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

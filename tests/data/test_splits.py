@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from safetyvalve.data import Comparison, Message, PreferenceExample, Response, opening_turn, split_by_opening
+from safetyvalve.data import (
+    Comparison,
+    Message,
+    PreferenceExample,
+    Response,
+    choose_examples,
+    opening_turn,
+    split_by_opening,
+)
 from safetyvalve.errors import DataError, UsageError
 
 
@@ -48,3 +56,13 @@ def test_bad_size(held_out: float) -> None:
 def test_nothing_left() -> None:
     with pytest.raises(DataError, match="leave none to train on"):
         split_by_opening([example("same", str(i)) for i in range(5)], held_out=0.1)
+
+
+def test_a_larger_choice_keeps_the_smaller_one() -> None:
+    few, more = (choose_examples(DATA, n, seed=1) for n in (20, 50))
+    assert (len(few), len(more)) == (20, 50)
+    assert {e.id for e in few} < {e.id for e in more}
+    assert [e for e in DATA if e in more] == more
+    assert {e.id for e in few} != {e.id for e in choose_examples(DATA, 20, seed=2)}
+    assert {e.id for e in choose_examples(DATA[::-1], 20, seed=1)} == {e.id for e in few}
+    assert choose_examples(DATA, 1000) == DATA

@@ -218,7 +218,7 @@ def test_bad_settings(group: Any, change: dict[str, Any], fragment: str) -> None
 
 def test_settings_are_flat_and_complete(data_file: Path) -> None:
     flat = settings("m", data_file).flat()
-    assert all(isinstance(v, str | int | float | bool | None) for v in flat.values())
+    assert all(isinstance(v, str | int | float | bool | list | None) for v in flat.values())
     assert {
         "name",
         "model",

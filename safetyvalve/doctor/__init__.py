@@ -1,0 +1,7 @@
+"""What this machine can do and what it lacks, each finding with its remedy. Nothing here changes anything."""
+
+from safetyvalve.doctor.examination import examine
+from safetyvalve.doctor.finding import Finding
+from safetyvalve.doctor.limits import Limits, read_limits
+
+__all__ = ["Finding", "Limits", "examine", "read_limits"]
