@@ -45,8 +45,8 @@ def length_controlled_win_rate(
     """sigmoid(theta) of score ~ sigmoid(theta + phi tanh(d / sd(d))), d = length_a - length_b.
 
     The length term of AlpacaEval 2 (Dubois et al. 2024, https://arxiv.org/abs/2404.04475), centred at equal length
-    (d = 0), not at the mean difference. Its term for the difficulty of each instruction is left out: it needs many models
-    at once and moves the rate of one pair little. The interval is made on the log-odds and carried over.
+    (d = 0), not at the mean difference. Its term for the difficulty of each instruction is left out: it needs many
+    models at once and moves the rate of one pair little. The interval is made on the log-odds and carried over.
 
     Args:
         scores: [n] in [0, 1], from the side of model a.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import io
 import json
 import math
 import re
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from safetyvalve.errors import DataError, shorten
-from safetyvalve.stats.verdicts import RaterKind, Verdict
+from safetyvalve.stats.verdicts import RaterKind, Verdict, VerdictValue
 
 __all__ = ["VerdictFile", "read_verdicts"]
 
@@ -33,8 +34,9 @@ ALIASES = {
 }
 RATERS: dict[str, RaterKind | None] = {"rater": None, "annotator": "human", "judge": "judge"}
 WORDS = {
-    "a": "a", "model_a": "a", "model_1": "a", "b": "b", "model_b": "b", "model_2": "b", "tie": "tie", "both_bad": "both_bad",
-    "tie (bothbad)": "both_bad", "both bad": "both_bad", "none": "none", "skip": "none", "error": "none",
+    "a": "a", "model_a": "a", "model_1": "a", "b": "b", "model_b": "b", "model_2": "b", "tie": "tie",
+    "both_bad": "both_bad", "tie (bothbad)": "both_bad", "both bad": "both_bad",
+    "none": "none", "skip": "none", "error": "none",
 }  # fmt: skip
 KINDS = ("human", "judge", "rubric", "reward")
 
@@ -51,8 +53,8 @@ class VerdictFile(NamedTuple):
 def read_verdicts(file: str | Path, *, rater_kind: RaterKind | None = None) -> VerdictFile:
     """Read JSONL, JSON (a list), CSV or TSV, plain or gzipped.
 
-    The form is told by the columns: ``pandalm`` (``cmp_key`` and ``annotator1``...), else ``verdicts`` (our record, or its
-    columns under common names; see docs/statistics.md).
+    The form is told by the columns: ``pandalm`` (``cmp_key`` and ``annotator1``...), else ``verdicts`` (our record, or
+    its columns under common names; see docs/statistics.md).
 
     Args:
         file: path.
@@ -123,7 +125,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
         raise DataError(f"is not UTF-8 text ({error}); convert it to UTF-8.", file=path) from None
     if kind in (".csv", ".tsv"):
         reader = csv.DictReader(
-            content.splitlines(keepends=True), delimiter="\t" if kind == ".tsv" else ",", strict=True
+            io.StringIO(content, newline=""), delimiter="\t" if kind == ".tsv" else ",", strict=True
         )
         try:
             for row in reader:
@@ -143,7 +145,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
             raise DataError(f"is a JSON {type(whole).__name__}; a list of objects is accepted.", file=path)
         numbered: list[tuple[int, Any]] = list(enumerate(whole, 1))
     else:
-        numbered = [(i, _json(s, path, i)) for i, s in enumerate(content.splitlines(), 1) if s.strip()]
+        numbered = [(i, _json(s, path, i)) for i, s in enumerate(content.split("\n"), 1) if s.strip()]
     for number, row in numbered:
         if not isinstance(row, dict):
             raise DataError(f"is {shorten(row)}; a JSON object is accepted.", file=path, row=number)
@@ -198,7 +200,7 @@ def _plain(rater_kind: RaterKind | None) -> Callable[[Row], list[Verdict]]:
 
 def _pandalm(judged: list[str]) -> Callable[[Row], list[Verdict]]:
     """Columns ``annotatorN`` and ``judge_NAME`` with 0 (tie), 1, 2, as numbers or words; other words are no verdict."""
-    words = {"0": "tie", "tie": "tie", "1": "a", "2": "b"}
+    words: dict[str, VerdictValue] = {"0": "tie", "tie": "tie", "1": "a", "2": "b"}
 
     def parse(row: Row) -> list[Verdict]:
         key = str(row.get("cmp_key"))
@@ -208,8 +210,9 @@ def _pandalm(judged: list[str]) -> Callable[[Row], list[Verdict]]:
         prompt = json.dumps([row.get("instruction"), row.get("input")], ensure_ascii=False)
         common: Row = {"model_a": model_a, "model_b": model_b, "prompt_id": _name(prompt), "position": "a_first"}
         common["item_id"] = str(row.get("idx", f"{common['prompt_id']}|{key}"))
-        if isinstance(row.get("response1"), str) and isinstance(row.get("response2"), str):
-            common |= {"length_a": len(row["response1"]), "length_b": len(row["response2"])}
+        if "response1" in row and "response2" in row:
+            # A few answers of the public set are bare numbers.
+            common |= {"length_a": len(str(row["response1"])), "length_b": len(str(row["response2"]))}
         verdicts = []
         for column in judged:
             if (value := row.get(column)) is None:

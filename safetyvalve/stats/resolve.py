@@ -41,8 +41,8 @@ class Resolved(NamedTuple):
 def resolve(verdicts: Iterable[Verdict]) -> list[Resolved]:
     """One entry a rater and item.
 
-    Of people the first verdict counts that is one (later repeats measure self-consistency). Of judges, rubrics and reward
-    models all records of an item are taken together: if one is no verdict there is none, if they differ it is a tie.
+    Of people the first verdict counts that is one (later repeats measure self-consistency). Of judges, rubrics and
+    reward models all records of an item are taken together: if one is no verdict there is none, if they differ, a tie.
     Gold items are left out.
     """
     groups: dict[tuple[str, str], list[Verdict]] = {}
