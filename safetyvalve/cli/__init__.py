@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from safetyvalve import __version__
-from safetyvalve.cli import data, quickstart, report, resume, testbed, train
+from safetyvalve.cli import annotate, data, quickstart, report, resume, stats, testbed, train
 from safetyvalve.errors import RunInterrupted, SafetyValveError
 
 __all__ = ["app", "main"]
@@ -28,6 +28,7 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
+app.command("stats")(stats.stats)
 app.add_typer(testbed.app, name="testbed")
 
 

@@ -28,7 +28,9 @@ class PredictionPowered(NamedTuple):
 
     @property
     def saving(self) -> float:
-        """Share of the human verdicts that the judge replaced, as measured; negative where it only added noise."""
+        """Share of the human verdicts that the judge replaced, as measured; not a number if people all agree."""
+        if self.human_only.standard_error == 0:
+            return math.nan
         return 1 - (self.interval.standard_error / self.human_only.standard_error) ** 2
 
 

@@ -103,9 +103,20 @@ def log_e_value(values: Sequence[float] | Floats, *, null: float = 0.5, side: st
 
 def _log_e(levels: Floats, counts: Floats, null: float, side: str = "both") -> Floats:
     at = np.full(len(counts), null)
-    up, down = _log_capital(levels, counts, at), _log_capital(1 - levels, counts, 1 - at)
+    up, down = log_capitals(levels, counts, at)
     log_e: Floats = {"above": up, "below": down}[side] if side != "both" else np.logaddexp(up, down) - np.log(2)
     return log_e
+
+
+def log_capitals(levels: Floats, counts: Floats, m: Floats) -> tuple[Floats, Floats]:
+    """log of the capitals that bet on a mean above and below ``m``, [T] each.
+
+    Args:
+        levels: [V] distinct values.
+        counts: [T, V] how often each was seen by each time.
+        m: [T] in (0, 1).
+    """
+    return _log_capital(levels, counts, m), _log_capital(1 - levels, counts, 1 - m)
 
 
 def _log_capital(levels: Floats, counts: Floats, m: Floats) -> Floats:
