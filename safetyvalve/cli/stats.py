@@ -28,8 +28,8 @@ def stats(
 ) -> None:
     """Win rates, rate at equal length, ranking, agreement, judges against people, and what cannot be concluded.
 
-    Ties and both-bad count as half a win. Intervals take prompts as the independent units. Verdicts of people and of each
-    judge are never mixed, except by prediction-powered inference, which corrects the judge by the people.
+    Ties and both-bad count as half a win. Intervals take prompts as the independent units. Verdicts of people and
+    of each judge are never mixed, except by prediction-powered inference, which corrects the judge by the people.
     """
     from safetyvalve.cli.stats_tables import print_overview
     from safetyvalve.stats import read_verdicts, summarize
