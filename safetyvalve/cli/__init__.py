@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("quickstart")(quickstart.quickstart)
+app.add_typer(annotate.app, name="annotate")
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("resume")(resume.resume)

@@ -85,7 +85,7 @@ TEXT = {
     "en": {
         "shows": "A win rate of {rate:.1%} shows with a chance of {power:.0%} ({confidence:.0%} interval) from:",
         "nothing": "{prompts:,} prompts are too few to show any difference with a chance of {power:.0%}.",
-        "few": "{people} people are too few with any number of prompts: tastes vary too much. At least {least} are needed.",
+        "few": "{people} people are too few with any number of prompts: tastes vary. At least {least} are needed.",
         "prompts": "  prompts          {0:,}",
         "verdicts": "  verdicts         {0:,}",
         "judgments": "  judgments        {0:,} with gold items, practice and repeats ({1:.0%} more)",
