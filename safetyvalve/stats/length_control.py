@@ -57,7 +57,7 @@ def length_controlled_win_rate(
 
     Raises:
         UsageError: values or shapes that are not accepted.
-        DataError: all differences equal, one cluster, or separated data (one model won everything).
+        DataError: all differences equal or all far from zero, one cluster, or separated data (a model won everything).
     """
     y = checked_values(scores, "scores", low=0, high=1)
     a = checked_values(length_a, "length_a", low=0, high=np.inf)
@@ -70,7 +70,13 @@ def length_controlled_win_rate(
     spread = float(difference.std())
     if not spread > 0:
         raise DataError(f"all length differences are {difference[0]:g}; without spread, length cannot be controlled.")
-    design = np.column_stack([np.ones(y.size), np.tanh(difference / spread)])
+    term = np.tanh(difference / spread)
+    if np.ptp(term) < 0.05:
+        raise DataError(
+            f"length differences run from {difference.min():g} to {difference.max():g}, all far from zero; a rate at "
+            "equal length would be made up: compare answers of similar length too."
+        )
+    design = np.column_stack([np.ones(y.size), term])
     fit = logistic_fit(design, y, prompts, crossed=annotators, confidence=confidence)
     theta, phi = (float(v) for v in fit.coefficients)
     reach, slope = fit.reach(np.array([1.0, 0.0])), fit.reach(np.array([0.0, 1.0]))

@@ -73,7 +73,7 @@ def logistic_fit(
     two = None if crossed is None else cluster_codes(crossed, y.size, "crossed")
     if min(one[1], two[1] if two else one[1]) < 2:
         raise DataError("there is only one cluster, which says nothing about spread; at least two are needed.")
-    if np.linalg.matrix_rank(x) < x.shape[1]:
+    if np.linalg.matrix_rank(x, rtol=1e-6) < x.shape[1]:
         raise DataError("the columns of the design depend on one another; leave out a column or collect other data.")
     if separated(x, y):
         raise DataError(

@@ -116,7 +116,11 @@ def power_of(design: Design, prompts: int, win_rate: float, *, confidence: float
         return 0.0
     threshold = float(stats.t.ppf(0.5 + confidence / 2, degrees))
     shift = abs(win_rate - 0.5) / error
-    return float(stats.nct.sf(threshold, degrees, shift) + stats.nct.cdf(-threshold, degrees, shift))
+    if shift - threshold > 20:
+        return 1.0
+    # The far tail comes out as NaN where it is too small to compute.
+    far = float(stats.nct.cdf(-threshold, degrees, shift))
+    return float(stats.nct.sf(threshold, degrees, shift)) + (0.0 if math.isnan(far) else far)
 
 
 def required_prompts(design: Design, win_rate: float, *, power: float = 0.8, confidence: float = 0.95) -> Need:

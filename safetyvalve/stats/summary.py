@@ -13,7 +13,7 @@ from safetyvalve.stats.bradley_terry import Ranking, bradley_terry, one_sided_mo
 from safetyvalve.stats.clusters import clustered_mean
 from safetyvalve.stats.intervals import Interval
 from safetyvalve.stats.length_control import LengthControlled, length_controlled_win_rate
-from safetyvalve.stats.resolve import Resolved, oriented, resolve
+from safetyvalve.stats.resolve import Resolved, oriented
 from safetyvalve.stats.sequential import Sequential, anytime_interval
 from safetyvalve.stats.verdicts import RaterKind, Verdict
 from safetyvalve.stats.win_rate import WinRate, win_rate
