@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("cli.md")
-COMMANDS = [[], ["quickstart"], ["train"], ["report"], ["data", "check"], ["testbed"]]
+COMMANDS = [[], ["quickstart"], ["train"], ["report"], ["data", "check"], ["testbed"], ["stats"], ["annotate", "plan"]]
 
 
 def page() -> str:

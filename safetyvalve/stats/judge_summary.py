@@ -191,6 +191,9 @@ def summarize_corrected(entries: Sequence[Resolved], *, confidence: float = 0.95
             weight = {r.prompt: r.weight for r in human}
             known = [w for p in same if (w := weight[p]) is not None]
             weights = known if len(known) == len(same) else None
+            if weights and max(weights) > min(weights) * (1 + 1e-9):
+                # What an unequal draw left over is no sample of all prompts; all of them are.
+                other = list(judged.values())
             result = ppi_mean(
                 [said[p] for p in same], [judged[p] for p in same], other, weights=weights, confidence=confidence
             )

@@ -47,7 +47,8 @@ def ppi_mean(
     https://arxiv.org/abs/2311.01453), with Student's t on n - 1 degrees of freedom in place of the normal.
 
     Units are independent, mostly prompts: average a prompt's verdicts before. Valid where the units with human verdicts
-    are a random sample of all units; where they were drawn with unequal chances, pass ``weights``.
+    are a random sample of all units. Where they were drawn with unequal chances, pass ``weights``, and all units as
+    ``judge_other``: what an unequal draw leaves over is no sample of them.
 
     Args:
         human: [n] of people; n at least 3.

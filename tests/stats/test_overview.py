@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from safetyvalve.errors import UsageError
@@ -86,6 +87,25 @@ def test_people_and_judge_together() -> None:
     assert summarize(drawn).corrected[0].weighted
     assert summarize(drawn).corrected[0].result.interval == pytest.approx(line.result.interval)
     assert not any("chances" in c for c in summarize(drawn).cautions)
+
+
+def test_unequal_chances_of_being_drawn() -> None:
+    """Prompts that x wins are judged by people three times as often; PPI++ is right all the same."""
+    draw = np.random.default_rng(13)
+    rows = []
+    for i in range(4000):
+        won = draw.random() < 0.5
+        judge = "a" if won != (draw.random() < 0.2) else "b"
+        rows.append(verdict(prompt_id=f"p{i}", verdict=judge, rater="j", rater_kind="judge"))
+        chance = 0.15 if won else 0.05
+        if draw.random() < chance:
+            rows.append(verdict(prompt_id=f"p{i}", verdict="a" if won else "b", inclusion_probability=chance))
+    (line,) = summarize(rows).corrected
+    assert line.result.interval.low < 0.5 < line.result.interval.high
+    assert line.result.interval.high < 0.6
+    plain_rate = summarize(rows).pairs[0].rate
+    assert plain_rate
+    assert plain_rate.interval.low > 0.6
 
 
 def test_self_consistency_of_people() -> None:
