@@ -30,7 +30,8 @@ class Plan(NamedTuple):
     """So that nobody works longer than ``hours_each``, or as many as were given."""
     hours_each: float | None
     anytime_prompts: int | None
-    """Prompts with which the anytime-valid interval has the same power; None if more than six times as many."""
+    """Prompts with which the anytime-valid interval has the same power; None if more than six times as
+    many, and where people's tastes or a judge enter, which it does not know."""
 
 
 def plan_evaluation(
@@ -87,7 +88,7 @@ def plan_evaluation(
     hours = judgments * seconds / 3600
     people = design.annotators or max(design.raters, math.ceil(hours / hours_each - 1e-9))
     peeking = None
-    if win_rate is not None and design.annotator_spread == 0:
+    if win_rate is not None and design.annotator_spread == 0 and design.judge_prompts == 0:
         peeking = anytime_prompts(design, win_rate, need.prompts, power=power, confidence=confidence, seed=seed)
     return Plan(win_rate, need, judgments, hours, people, hours / people, peeking)
 
@@ -114,11 +115,9 @@ def anytime_prompts(
     looks = np.unique(np.geomspace(max(2, fixed / 8), 6 * fixed, 100).astype(int))
     threshold = math.log(2 / (1 - confidence))
     first = np.full(PATHS, np.inf)
+    levels, chances = _prompt_scores(design, win_rate)
     for path in range(PATHS):
-        levels, codes = np.unique(_prompt_scores(design, win_rate, int(looks[-1]), generator), return_inverse=True)
-        counts = np.zeros((looks.size, levels.size))
-        for v in range(levels.size):
-            counts[:, v] = np.cumsum(codes == v)[looks - 1]
+        counts = np.cumsum(generator.multinomial(np.diff(looks, prepend=0), chances), axis=0).astype(np.float64)
         up, down = log_capitals(levels, counts, np.full(looks.size, 0.5))
         reached = np.flatnonzero(np.maximum(up, down) >= threshold)
         if reached.size:
@@ -127,10 +126,15 @@ def anytime_prompts(
     return int(found) if math.isfinite(found) else None
 
 
-def _prompt_scores(design: Design, win_rate: float, n: int, generator: np.random.Generator) -> Floats:
-    lose, tie = 1 - win_rate - design.ties / 2, design.ties
-    draws = generator.choice([0.0, 0.5, 1.0], p=[lose, tie, 1 - lose - tie], size=(n, design.raters))
-    same = generator.random(n) < design.agreement
-    draws[same] = draws[same, :1]
-    several = generator.random(n) < design.overlap
-    return np.asarray(np.where(several, draws.mean(1), draws[:, 0]).round(9))
+def _prompt_scores(design: Design, win_rate: float) -> tuple[Floats, Floats]:
+    """The values that the mean score of a prompt can take, and their chances."""
+    lose = 1 - win_rate - design.ties / 2
+    one = np.array([lose, design.ties, 1 - lose - design.ties])
+    several = np.ones(1)
+    for _ in range(design.raters):
+        several = np.convolve(several, one)
+    levels = np.arange(several.size) / (2 * design.raters)
+    alike = np.zeros(several.size)
+    alike[[0, design.raters, 2 * design.raters]] = one
+    independent = design.overlap * (1 - design.agreement)
+    return levels, independent * several + (1 - independent) * alike

@@ -20,6 +20,7 @@ from safetyvalve.stats import (
     power_of,
     required_prompts,
 )
+from safetyvalve.stats.planning import _prompt_scores as prompt_scores
 from safetyvalve.stats.planning import anytime_prompts
 from safetyvalve.stats.power import score_variance, standard_error
 from tests.stats.simulated import clopper_pearson
@@ -122,6 +123,16 @@ def test_prompts_to_win_rate_and_back() -> None:
     assert plan.win_rate is not None
     assert required_prompts(Design(), plan.win_rate).prompts in (400, 401)
     assert detectable_win_rate(Design(), 2) is None
+
+
+def test_scores_of_prompts_have_the_moments_of_the_design() -> None:
+    """Mean, and variance as in the standard error of one prompt."""
+    for design in (Design(ties=0.3), Design(raters=3, agreement=0.3), Design(raters=2, overlap=0.0)):
+        levels, chances = prompt_scores(design, 0.6)
+        assert (chances.sum(), levels @ chances) == pytest.approx((1, 0.6))
+        k = design.raters if design.overlap else 1
+        expected = score_variance(0.6, design.ties) * (design.agreement + (1 - design.agreement) / k)
+        assert chances @ (levels - 0.6) ** 2 == pytest.approx(expected)
 
 
 def test_looking_all_the_time_costs_more() -> None:
