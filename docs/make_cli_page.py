@@ -9,7 +9,19 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("cli.md")
-COMMANDS = [[], ["quickstart"], ["init"], ["train"], ["resume"], ["doctor"], ["report"], ["data", "check"], ["testbed"]]
+COMMANDS = [
+    [],
+    ["quickstart"],
+    ["init"],
+    ["doctor"],
+    ["data", "check"],
+    ["train"],
+    ["resume"],
+    ["report"],
+    ["annotate", "plan"],
+    ["stats"],
+    ["testbed"],
+]
 
 
 def page() -> str:

@@ -13,6 +13,16 @@ PUBLIC = {
         "effective_token_weight", "implicit_rewards", "ipo_loss", "parity_margin", "peer_settings", "rpo_loss",
         "sft_loss",
     },
+    "safetyvalve.stats": {
+        "Agreement", "CalibrationMap", "Design", "Interval", "LengthControlled", "Meaning", "Need", "Overview",
+        "Plan", "Position", "PredictionPowered", "Ranked", "Ranking", "RaterKind", "Resolved", "Sequential",
+        "Verdict", "VerdictFile", "VerdictValue", "WinRate", "accuracy", "anytime_interval", "append_verdicts",
+        "bradley_terry", "calibration_map", "clustered_mean", "cohen_kappa", "confidence_sequence",
+        "detectable_win_rate", "family_bias", "krippendorff_alpha", "length_bias", "length_controlled_win_rate",
+        "log_e_value", "majority", "mean_interval", "meaning_of_verdicts", "one_sided_models", "plan_evaluation",
+        "position_bias", "power_of", "ppi_mean", "read_verdicts", "required_prompts", "resolve", "summarize",
+        "win_rate",
+    },
     "safetyvalve.trees": {
         "Divergence", "Engine", "EngineChoice", "PackedRow", "ReferenceCache", "ResponseLogps", "Segment", "Tree",
         "choose_engine", "largest_difference", "pack_by_budget", "pack_row", "response_logps", "sequence_kl",

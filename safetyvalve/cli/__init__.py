@@ -11,7 +11,19 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from safetyvalve import __version__
-from safetyvalve.cli import configured, data, doctor, init, quickstart, report, resume, testbed, train
+from safetyvalve.cli import (
+    annotate,
+    configured,
+    data,
+    doctor,
+    init,
+    quickstart,
+    report,
+    resume,
+    stats,
+    testbed,
+    train,
+)
 from safetyvalve.errors import RunInterrupted, SafetyValveError
 
 __all__ = ["app", "main"]
@@ -24,12 +36,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("quickstart")(quickstart.quickstart)
+app.add_typer(annotate.app, name="annotate")
 app.add_typer(data.app, name="data")
 app.command("train", cls=configured.ConfiguredCommand)(train.train)
 app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
+app.command("stats")(stats.stats)
 app.add_typer(testbed.app, name="testbed")
 
 

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from safetyvalve.stats import Verdict, append_verdicts
 
 BASE: dict[str, Any] = {
-    "item_id": "i1", "prompt_id": "p1", "model_a": "x", "model_b": "y", "verdict": "a", "rater": "r", "rater_kind": "human",
+    "item_id": "i1", "prompt_id": "p1", "model_a": "x", "model_b": "y",
+    "verdict": "a", "rater": "r", "rater_kind": "human",
 }  # fmt: skip
 
 
