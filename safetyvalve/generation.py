@@ -9,6 +9,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.errors import UsageError
+from safetyvalve.trees import underlying
 
 __all__ = ["Sample", "sample"]
 
@@ -64,6 +65,7 @@ def sample(
             raise UsageError(f"{name} is {value}; it must be at least 1.")
     if not temperature > 0:
         raise UsageError(f"temperature is {temperature}; it must be above 0.")
+    model = underlying(model)  # a PEFT wrapper would leave the settings of this sampling on the model inside
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     jobs = [i for i in order for _ in range(n)]
     results: dict[int, list[Sample]] = {i: [] for i in range(len(prompts))}

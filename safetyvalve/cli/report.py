@@ -22,13 +22,16 @@ def report(
     """Write a report: what the runs show in two sentences, with figures, answers, settings and limits.
 
     The page is one HTML file that loads nothing from elsewhere. It says whether a run overoptimized its reward by an
-    independent score, and says so plainly where there is none.
+    independent score, and says so plainly where there is none. A trained model that has no model card yet gets one.
     """
-    from safetyvalve.report import build_report, finding, read_run, save_page
+    from safetyvalve.report import build_report, finding, read_run, save_page, write_card
 
     records = [read_run(path) for path in runs]
     page = build_report(records, lang)
     typer.echo(save_page(page, default_output(runs) if output is None else output))
+    for run in runs:
+        if card := write_card(run):
+            typer.echo(card)
     typer.echo(str(finding(records, lang)))
 
 

@@ -14,6 +14,7 @@ from safetyvalve.errors import UsageError
 __all__ = ["train"]
 
 _DATA, _OBJECTIVE, _OPTIMIZATION, _OBSERVATION = "Data and model", "Objective", "Optimization", "Observation"
+_FINE_TUNING = "Fine-tuning"
 
 
 def _option(default: Any, group: str, help: str, *names: str) -> Any:
@@ -70,6 +71,14 @@ def train(
         "Accept a baseline that the comparisons do not cover, without RPO's guarantee.",
         "--allow-uncovered",
     ),
+    fine_tune: str = _option("full", _FINE_TUNING, "full (all weights), lora (adapters) or qlora (on a 4-bit base)."),
+    lora_rank: int | None = _option(None, _FINE_TUNING, "Rank of the adapters; default 16."),
+    lora_alpha: int | None = _option(None, _FINE_TUNING, "They are scaled by alpha / rank; default: twice the rank."),
+    lora_targets: str | None = _option(
+        None, _FINE_TUNING, "Linear layers that get one, such as q_proj,v_proj; default: all-linear."
+    ),
+    merge: bool = _option(False, _FINE_TUNING, "Save the merged model, with the adapter in it.", "--merge"),
+    save_dtype: str = _option("fp32", _FINE_TUNING, "Of the saved weights: fp32, as trained, or bf16, to serve."),
     steps: int = _option(40, _OPTIMIZATION, "Optimizer steps."),
     prompts_per_step: int = _option(8, _OPTIMIZATION, "Prompts of a step."),
     learning_rate: float = _option(2e-5, _OPTIMIZATION, "Of AdamW."),
@@ -109,6 +118,7 @@ def train(
         Baseline,
         Checkpointing,
         DataSource,
+        FineTuning,
         ModelSource,
         Objective,
         Observation,
@@ -160,6 +170,7 @@ def train(
         observation=Observation(eval_every, held_out_examples, sample_prompts, samples_per_prompt, max_new_tokens),
         checkpointing=Checkpointing(checkpoint_every),
         reporting=Reporting(tuple(report_to or ()), lang),
+        fine_tuning=FineTuning(fine_tune, lora_rank, lora_alpha, lora_targets, merge, save_dtype),
         scorer=scorer,
     )
     run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name))

@@ -24,7 +24,17 @@ from safetyvalve.training.disk import explain_full_disk
 
 __all__ = ["RunFolder", "environment", "read_config"]
 
-_PACKAGES = ("safetyvalve", "torch", "transformers", "accelerate", "safetensors", "numpy", "scipy")
+_PACKAGES = (
+    "safetyvalve",
+    "torch",
+    "transformers",
+    "accelerate",
+    "safetensors",
+    "peft",
+    "bitsandbytes",
+    "numpy",
+    "scipy",
+)
 
 
 class SavesPretrained(Protocol):

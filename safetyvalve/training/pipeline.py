@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.data import (
@@ -23,7 +24,7 @@ from safetyvalve.data import (
     tokenize_examples,
 )
 from safetyvalve.errors import DataError, RunError, UsageError
-from safetyvalve.models import cache_folder, load_model
+from safetyvalve.models import base_record, cache_folder, is_adapter, load_model
 from safetyvalve.training.baseline_plan import BaselinePlan, Carried
 from safetyvalve.training.folder import RunFolder, environment, read_config
 from safetyvalve.training.meaning import meaning_lines, meaning_of
@@ -68,6 +69,7 @@ def run_training(
     """
     progress = progress or Progress(enabled=False)
     check_installed(settings.reporting.report_to)
+    _refuse_adapter_on_adapter(settings)
     gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
     loaded = _choose(_load(settings), settings.source, progress)
@@ -95,11 +97,15 @@ def _run(
         folder.write_config(settings.flat())  # first: a run that stops at any later moment can be resumed from it
     for line in loaded.report.lines():
         progress.line(line)
+    four_bit = None
+    if settings.fine_tuning.fine_tune == "qlora":
+        four_bit = settings.optimization.autocast or torch.float32
     model, tokenizer = load_model(
         settings.model.model,
         chat_template=settings.model.chat_template,
         trust_remote_code=settings.model.trust_remote_code,
         allow_pickle=settings.model.allow_pickle,
+        four_bit=four_bit,
     )
     data = _prepare(settings.source, split, plan, model, tokenizer, folder, progress)
     now = environment(
@@ -135,12 +141,23 @@ def _run(
         reference_cache=ReferenceCache(cache_folder() / "reference"),
         checkpointing=settings.checkpointing,
         trackers=Trackers(settings.reporting.report_to, settings.name, settings.flat()),
+        fine_tuning=settings.fine_tuning,
+        base=base_record(settings.model.model, model, four_bit=four_bit),
         resume=resume,
         scorer=scorer,
         progress=progress,
     )
     folder.write_json("settings.json", meaning | {"engine": result.engine._asdict()})
     return result
+
+
+def _refuse_adapter_on_adapter(settings: RunSettings) -> None:
+    """Plain transformers does not load one; merged, it is a whole model."""
+    if settings.fine_tuning.adapts and not settings.fine_tuning.merge and is_adapter(settings.model.model):
+        raise UsageError(
+            f"model '{settings.model.model}' is an adapter, and an adapter on top of it could only be loaded by "
+            "safetyvalve. Add --merge, which saves a whole model, or use --fine-tune full."
+        )
 
 
 def resume_training(

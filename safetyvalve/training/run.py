@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import shutil
 import time
@@ -26,6 +25,8 @@ from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.data import PreferenceExample, TokenizedExample
 from safetyvalve.errors import DataError
+from safetyvalve.lineage import BaseModel
+from safetyvalve.training.adapters import split_policy
 from safetyvalve.training.baseline import SftPool, SftTrees
 from safetyvalve.training.checkpoints import CheckpointCallback, StopRequest, last_checkpoint
 from safetyvalve.training.folder import RunFolder
@@ -35,7 +36,8 @@ from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import PolicyTrainer, resident_gib
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
-from safetyvalve.training.settings import SCHEDULES, Checkpointing, Observation, Optimization
+from safetyvalve.training.saving import TrainedModel
+from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, Observation, Optimization
 from safetyvalve.training.trackers import RecordedArguments, Trackers
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 
@@ -115,6 +117,8 @@ def train_policy(
     sft: SftTrees | None = None,
     checkpointing: Checkpointing | None = None,
     trackers: Trackers | None = None,
+    fine_tuning: FineTuning | None = None,
+    base: BaseModel | None = None,
     resume: bool = False,
     scorer: Scorer | None = None,
     progress: Progress | None = None,
@@ -122,7 +126,7 @@ def train_policy(
     """Train ``model`` in place and leave the record and the trained model in ``folder``.
 
     Args:
-        model: the reference policy, which becomes the trained one; fp32 parameters.
+        model: the reference policy, which becomes the trained one; fp32 parameters, or 4-bit ones for ``qlora``.
         tokenizer: its tokenizer.
         train: what is trained on.
         held_out: what is measured on; the first ``observation.prompts`` distinct prompts are sampled.
@@ -132,6 +136,8 @@ def train_policy(
         sft: prompts of a separate SFT set, some of which join every step.
         checkpointing: how often a checkpoint is saved; None takes the default. Once model/ is there they are removed.
         trackers: where figures go besides the folder; None keeps them there.
+        fine_tuning: which weights are trained and how they are saved; None trains all.
+        base: where ``model`` comes from, for the record beside the trained one.
         resume: go on from the last checkpoint in ``folder``, or from the start where there is none. On the CPU, with as
             many threads as before, the result is bitwise that of a run that was never stopped.
         scorer: independent score of samples, never used in training.
@@ -157,15 +163,16 @@ def train_policy(
     progress = progress or Progress(enabled=False)
     checkpoint = _return_to_checkpoint(folder, progress) if resume else None
     set_seed(optimization.seed)
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    reference = copy.deepcopy(model).eval().requires_grad_(False)
+    if not getattr(model, "is_quantized", False):  # those were loaded where they stay
+        model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     trees = [Tree(t.prompt_ids, t.response_ids) for t in train]
     choice = choose_engine(model, _telling(trees), wanted=optimization.engine)
     progress.line(f"engine: {choice.engine} ({choice.reason})")
     measured = [tokens for _, tokens in held_out[: observation.held_out_examples]]
     measured += sft.held_out[: observation.held_out_examples] if sft is not None else []
+    # Before there is an adapter: the cache's entry is that of the base's weights, whatever is trained from them.
     referenced = _with_reference(
-        reference,
+        model,
         [*train, *joining, *measured],
         choice,
         optimization,
@@ -173,12 +180,15 @@ def train_policy(
         progress=progress,
     )
     pool = referenced[len(train) : len(train) + len(joining)]
+    fine_tuning = fine_tuning or FineTuning()
+    policies = split_policy(model, fine_tuning, seed=optimization.seed)
     forward = Forward(choice.engine, optimization.token_budget, optimization.autocast)
     evaluate = _Evaluate(
         HeldOutMeter(referenced[len(train) + len(joining) :], objective, forward),
         SampleMeter(
             _probes(held_out, observation.prompts),
-            reference=reference,
+            reference=policies.reference,
+            reference_mode=policies.reference_mode,
             tokenizer=tokenizer,
             beta=objective.beta if any(t.comparisons for t in train) else None,
             n=observation.samples_per_prompt,
@@ -194,7 +204,7 @@ def train_policy(
     trackers = trackers or Trackers()
     with StopRequest(progress) as stop:
         trainer = PolicyTrainer(
-            model=model,
+            model=policies.policy,
             args=_arguments(folder.path, optimization, trackers),
             train_dataset=_Examples(referenced[: len(train)]),
             objective=objective,
@@ -211,7 +221,7 @@ def train_policy(
             trainer.remove_callback(callback)
         evaluate.publish = trainer.publish
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-        folder.save_model(model, tokenizer)
+        folder.save_model(TrainedModel(policies.policy, tokenizer, fine_tuning, base))
     shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
     return TrainingResult(folder.path, choice, time.perf_counter() - started)
 
@@ -241,6 +251,7 @@ def _arguments(path: Path, o: Optimization, trackers: Trackers) -> TrainingArgum
         save_total_limit=1,
         report_to=[],
         remove_unused_columns=False,
+        label_names=[],  # the Trainer cannot see them through a PEFT wrapper, and warns
         dataloader_drop_last=True,  # a short last batch would be a step in which each prompt weighs more
         use_cpu=not torch.cuda.is_available(),
         run_name=trackers.run_name,

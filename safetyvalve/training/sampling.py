@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -47,6 +48,7 @@ class SampleMeter:
     Args:
         probes: the prompts, the same at every evaluation and in every run that is compared.
         reference: the reference policy.
+        reference_mode: entered around every forward of the reference, where that is the policy with its adapter off.
         tokenizer: of both.
         beta: of the objective; scales the implicit reward. None where nothing was compared and there is no reward.
         n: samples a prompt.
@@ -70,10 +72,11 @@ class SampleMeter:
         forward: Forward,
         scorer: Scorer | None = None,
         batch_size: int = 64,
+        reference_mode: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.probes, self.reference, self.tokenizer, self.beta = list(probes), reference, tokenizer, beta
         self.n, self.max_new_tokens, self.seed, self.batch_size = n, max_new_tokens, seed, batch_size
-        self.forward, self.scorer = forward, scorer
+        self.forward, self.scorer, self.reference_mode = forward, scorer, reference_mode
         self._first: list[Sample] | None = None
         self._first_ref_logps: Tensor | None = None
 
@@ -165,7 +168,15 @@ class SampleMeter:
 
         def measure(trees: list[Tree]) -> Tensor:
             with self.forward.arithmetic(policy):
-                return torch.stack(sequence_kl(policy, self.reference, trees, engine=self.forward.engine)).cpu()
+                return torch.stack(
+                    sequence_kl(
+                        policy,
+                        self.reference,
+                        trees,
+                        engine=self.forward.engine,
+                        reference_mode=self.reference_mode,
+                    )
+                ).cpu()
 
         return Divergence(*self._by_group(policy, samples, measure, rows=2))
 
@@ -175,7 +186,8 @@ class SampleMeter:
             self._first = samples
             return ratio
         if self._first_ref_logps is None:
-            self._first_ref_logps = self._logps(self.reference, self._first)
+            with self.reference_mode():
+                self._first_ref_logps = self._logps(self.reference, self._first)
         return self._logps(policy, self._first) - self._first_ref_logps
 
     def _logps(self, model: PreTrainedModel, samples: Sequence[Sample]) -> Tensor:

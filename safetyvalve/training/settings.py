@@ -20,6 +20,7 @@ __all__ = [
     "Baseline",
     "Checkpointing",
     "DataSource",
+    "FineTuning",
     "ModelSource",
     "Observation",
     "Optimization",
@@ -180,6 +181,68 @@ class Checkpointing:
             raise UsageError(f"checkpoint_every is {self.every}; it must be at least 0.")
 
 
+FINE_TUNINGS = ("full", "lora", "qlora")
+SAVE_DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+ALL_LINEAR = "all-linear"
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Which weights are trained, and how they are saved.
+
+    Raises:
+        UsageError: a value out of range, or one that has no meaning for full fine-tuning.
+    """
+
+    fine_tune: str = "full"
+    """``full`` trains all weights; ``lora`` low-rank adapters; ``qlora`` these on a base held in 4 bits."""
+    lora_rank: int | None = None
+    """Rank of the adapters; None takes 16, or nothing for full."""
+    lora_alpha: int | None = None
+    """Their output is scaled by alpha / rank; None takes twice the rank."""
+    lora_targets: str | None = None
+    """Names of linear layers, separated by commas; None takes ``all-linear``: all but the output embedding."""
+    merge: bool = False
+    """Save the merged model beside the adapter."""
+    save_dtype: str = "fp32"
+    """Of the saved weights. Training keeps fp32; servers compute in bf16."""
+
+    def __post_init__(self) -> None:
+        if self.fine_tune not in FINE_TUNINGS:
+            raise UsageError(f"fine_tune is '{self.fine_tune}'; accepted: {', '.join(FINE_TUNINGS)}.")
+        if self.save_dtype not in SAVE_DTYPES:
+            raise UsageError(f"save_dtype is '{self.save_dtype}'; accepted: {', '.join(SAVE_DTYPES)}.")
+        if not self.adapts:
+            for name in ("lora_rank", "lora_alpha", "lora_targets", "merge"):
+                if getattr(self, name) not in (None, False):
+                    raise UsageError(
+                        f"{name} {getattr(self, name)} has no meaning for fine_tune 'full', which has no adapter. "
+                        "Leave it out, or choose lora or qlora."
+                    )
+            return
+        rank = 16 if self.lora_rank is None else self.lora_rank
+        alpha = 2 * rank if self.lora_alpha is None else self.lora_alpha
+        for name, value in (("lora_rank", rank), ("lora_alpha", alpha)):
+            if value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1.")
+            object.__setattr__(self, name, value)
+        targets = ALL_LINEAR if self.lora_targets is None else self.lora_targets
+        if not all(part.strip() for part in targets.split(",")):
+            raise UsageError(
+                f"lora_targets is '{targets}'; accepted: {ALL_LINEAR}, or names separated by commas (q_proj,v_proj)."
+            )
+        object.__setattr__(self, "lora_targets", targets)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether adapters are trained, the model's own weights staying as they are."""
+        return self.fine_tune != "full"
+
+    @property
+    def saved_as(self) -> torch.dtype:
+        return SAVE_DTYPES[self.save_dtype]
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """Which model is trained; arguments as :func:`safetyvalve.models.load_model`."""
@@ -259,6 +322,7 @@ class RunSettings:
     observation: Observation = field(default_factory=Observation)
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     reporting: Reporting = field(default_factory=Reporting)
+    fine_tuning: FineTuning = field(default_factory=FineTuning)
     scorer: str | None = None
     """Name of the independent scorer, for the record."""
 
@@ -328,9 +392,9 @@ _GROUPS: dict[str, type[Any]] = {
     "observation": Observation,
     "checkpointing": Checkpointing,
     "reporting": Reporting,
+    "fine_tuning": FineTuning,
 }
 _PATHS = {"chat_template"}
-_PATHS = {"data", "chat_template"}
 
 
 def _plain(value: Any) -> Any:

@@ -1,10 +1,11 @@
 """Prefix trees: a prompt computed once for all its responses."""
 
+from safetyvalve.lineage import weights_hash
 from safetyvalve.trees.attention import tree_attention
-from safetyvalve.trees.forward import ResponseLogps, response_logps
+from safetyvalve.trees.forward import ResponseLogps, response_logps, underlying
 from safetyvalve.trees.packing import pack_by_budget, tokens_computed
 from safetyvalve.trees.plan import Engine, PackedRow, Segment, Tree, pack_row
-from safetyvalve.trees.reference import ReferenceCache, weights_hash
+from safetyvalve.trees.reference import ReferenceCache
 from safetyvalve.trees.sequence_kl import Divergence, sequence_kl
 from safetyvalve.trees.verify import EngineChoice, choose_engine, largest_difference
 
@@ -25,5 +26,6 @@ __all__ = [
     "sequence_kl",
     "tokens_computed",
     "tree_attention",
+    "underlying",
     "weights_hash",
 ]

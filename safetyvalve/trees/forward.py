@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from safetyvalve.errors import UsageError
+from safetyvalve.errors import EngineError, UsageError
 from safetyvalve.trees.attention import current_row, tree_attention
 from safetyvalve.trees.head import chunked_logps, logits_function
 from safetyvalve.trees.padded import padded_logps
 from safetyvalve.trees.plan import Engine, PackedRow, Tree, pack_row
 
-__all__ = ["ResponseLogps", "packed_hidden_states", "response_logps"]
+__all__ = ["ResponseLogps", "packed_hidden_states", "response_logps", "underlying"]
 
 
 class ResponseLogps(NamedTuple):
@@ -48,7 +48,7 @@ def response_logps(
     architecture that you have not used before.
 
     Args:
-        model: a causal language model of transformers.
+        model: a causal language model of transformers, or one that PEFT wrapped for LoRA.
         trees: prompts with their responses; they share one row, so their token total bounds the memory.
         engine: ``tree`` computes each prompt once; ``padded`` is the model's own forward, one row a response.
         chunk: response positions whose logits exist at one time (``tree`` only).
@@ -62,6 +62,7 @@ def response_logps(
     """
     if engine not in ("tree", "padded"):
         raise UsageError(f"engine is '{engine}'; accepted here: tree, padded.")
+    model = underlying(model)
     row = pack_row(trees, model.device)
     if engine == "padded":
         tokens = padded_logps(model, trees)
@@ -69,6 +70,23 @@ def response_logps(
         hidden = packed_hidden_states(model, row)[row.predictor]
         tokens = chunked_logps(hidden, row.target, logits_function(model), chunk=chunk)
     return ResponseLogps(tokens, row.owner, torch.bincount(row.owner, minlength=row.n_responses))
+
+
+def underlying(model: PreTrainedModel) -> PreTrainedModel:
+    """The model inside a PEFT wrapper, whose layers hold the adapter; other models as they are.
+
+    Raises:
+        EngineError: the wrapper's method is not in the layers, as with prompt tuning.
+    """
+    if not hasattr(model, "get_base_model"):
+        return model
+    if model.active_peft_config.is_prompt_learning:
+        raise EngineError(
+            f"{type(model).__name__} adapts by {model.active_peft_config.peft_type.value}, outside the model's layers; "
+            "adapters within the layers, such as LoRA, are accepted."
+        )
+    inner: PreTrainedModel = model.get_base_model()
+    return inner
 
 
 def packed_hidden_states(model: PreTrainedModel, row: PackedRow) -> Tensor:

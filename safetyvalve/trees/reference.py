@@ -16,25 +16,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from safetyvalve.lineage import weights_hash
 from safetyvalve.trees.forward import response_logps
 from safetyvalve.trees.packing import pack_by_budget, tokens_computed
 from safetyvalve.trees.plan import Engine, Tree
 
-__all__ = ["ReferenceCache", "weights_hash"]
+__all__ = ["ReferenceCache"]
 
 _FORMAT = 1
 """Raised when the forward changes its numbers, so that older entries are not taken."""
-
-
-def weights_hash(model: PreTrainedModel) -> str:
-    """SHA-256 over names, shapes, types and bytes of all parameters and buffers, and the model's configuration."""
-    digest = hashlib.sha256()
-    config = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
-    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 class ReferenceCache:

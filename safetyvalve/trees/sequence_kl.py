@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from safetyvalve.errors import UsageError
-from safetyvalve.trees.forward import packed_hidden_states
+from safetyvalve.trees.forward import packed_hidden_states, underlying
 from safetyvalve.trees.head import CHUNK, logits_function
 from safetyvalve.trees.padded import padded_logits
 from safetyvalve.trees.plan import Engine, PackedRow, Tree, pack_row
@@ -35,6 +36,7 @@ def sequence_kl(
     *,
     engine: Engine = "tree",
     chunk: int = CHUNK,
+    reference_mode: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Divergence:
     """KL between two policies along responses, with the expectation over each next token taken exactly.
 
@@ -48,17 +50,20 @@ def sequence_kl(
         trees: prompts with responses.
         engine: as :func:`safetyvalve.trees.response_logps`.
         chunk: positions whose two sets of logits exist at one time (``tree`` only).
+        reference_mode: entered around every forward of the reference; where ``reference`` is the policy with an
+            adapter, the wrapper's ``disable_adapter``.
 
     Raises:
         UsageError: the vocabularies differ in size.
     """
     if policy.config.get_text_config().vocab_size != reference.config.get_text_config().vocab_size:
         raise UsageError("policy and reference have vocabularies of different sizes; their KL is not defined.")
+    policy, reference = underlying(policy), underlying(reference)
     row = pack_row(trees, policy.device)
     kl, ratio = [], []
     pieces = zip(
-        _logits(policy, trees, row, engine, chunk),
-        _logits(reference, trees, row, engine, chunk),
+        _logits(policy, trees, row, engine, chunk, nullcontext),
+        _logits(reference, trees, row, engine, chunk, reference_mode),
         row.target.split(chunk),
         strict=True,
     )
@@ -75,12 +80,26 @@ def sequence_kl(
 
 
 def _logits(
-    model: PreTrainedModel, trees: Sequence[Tree], row: PackedRow, engine: Engine, chunk: int
+    model: PreTrainedModel,
+    trees: Sequence[Tree],
+    row: PackedRow,
+    engine: Engine,
+    chunk: int,
+    mode: Callable[[], AbstractContextManager[object]],
 ) -> Iterator[Tensor]:
-    """Logits that predict each response token, ``chunk`` positions at a time."""
+    """Logits that predict each response token, ``chunk`` positions at a time.
+
+    ``mode`` is left before each of them is given away: policy and reference may be one model, and take turns.
+    """
     if engine == "padded":
-        yield from padded_logits(model, trees).split(chunk)
+        with mode():
+            logits = padded_logits(model, trees)
+        yield from logits.split(chunk)
         return
     head = logits_function(model)
-    for part in packed_hidden_states(model, row)[row.predictor].split(chunk):
-        yield head(part)
+    with mode():
+        hidden = packed_hidden_states(model, row)[row.predictor]
+    for part in hidden.split(chunk):
+        with mode():
+            logits = head(part)
+        yield logits

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from safetyvalve.errors import EngineError, UsageError
+from safetyvalve.quantized import full_precision
 from safetyvalve.trees.forward import response_logps
 from safetyvalve.trees.plan import Engine, Tree
 
@@ -34,7 +35,7 @@ def largest_difference(model: PreTrainedModel, trees: Sequence[Tree]) -> float:
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), torch.autocast(model.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(model.device.type, enabled=False), full_precision(model):
             try:
                 tree = response_logps(model, trees, engine="tree").tokens
             except EngineError:
