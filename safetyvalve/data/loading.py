@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from safetyvalve.data.forms import FORMS, Row, Unusable, recognise
-from safetyvalve.data.report import DataReport, DroppedRow, Loaded
+from safetyvalve.data.report import DataReport, DroppedRow, Loaded, count, refuse_dropped
 from safetyvalve.data.schema import Place, PreferenceExample, Response
 from safetyvalve.data.sources import Source, SourceRow, open_source
-from safetyvalve.data.splits import opening_turn
 from safetyvalve.errors import DataError, UsageError, shorten
 
 __all__ = ["load_preferences"]
@@ -76,15 +75,7 @@ def load_preferences(
             "named.",
             file=source.name,
         )
-    if report.dropped_share > max_drop:
-        reason, first = next(iter(report.reasons().items()))
-        raise DataError(
-            f"{len(dropped)} of {report.rows} rows would be dropped ({report.dropped_share:.1%}; {reason}: "
-            f"{len(first)}, such as {first[0].value}), more than --max-drop {max_drop:g}. Mend the rows that "
-            "`safetyvalve data check` lists, or raise --max-drop.",
-            file=first[0].file,
-            row=first[0].row,
-        )
+    refuse_dropped(report, max_drop)
     return Loaded(examples, report)
 
 
@@ -141,10 +132,6 @@ def _baseline(fields: Row, column: str | None) -> tuple[Response, ...]:
 
 
 def _report(source: Source, form: str, examples: list[PreferenceExample], dropped: list[DroppedRow]) -> DataReport:
-    lengths = [
-        (len(e.responses[c.winner].content), len(e.responses[c.loser].content)) for e in examples for c in e.comparisons
-    ]
-    unequal = [(won, lost) for won, lost in lengths if won != lost]
     return DataReport(
         file=source.name,
         source=source.kind,
@@ -152,10 +139,7 @@ def _report(source: Source, form: str, examples: list[PreferenceExample], droppe
         sha256=source.sha256,
         form=form,
         rows=len(examples) + len(dropped),
-        kept=len(examples),
         dropped=dropped,
-        duplicates=len(examples) - len({e.id for e in examples}),
-        comparisons=len(lengths),
-        prompts_opening=len({opening_turn(e) for e in examples}),
-        longer_won=sum(won > lost for won, lost in unequal) / len(unequal) if unequal else None,
+        kept=len(examples),
+        **count(examples),
     )

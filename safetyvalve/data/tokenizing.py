@@ -8,25 +8,26 @@ token (which often equals the end token).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from jinja2 import TemplateError
 
 from safetyvalve.data.schema import Comparison, Message, PreferenceExample, Prompt
-from safetyvalve.errors import DataError, ModelError, UsageError, shorten
+from safetyvalve.errors import DataError, ModelError, shorten
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TokenizedExample", "render_prompt", "tokenize_example", "tokenize_examples"]
+__all__ = ["TokenizedExample", "contained_special_token", "render_prompt", "tokenize_example"]
 
 
 class TokenizedExample(NamedTuple):
     """Token ids of an example.
 
-    ``prompt_ids`` has at least one token; each of ``response_ids`` ends with the end-of-turn token.
+    ``prompt_ids`` has at least one token; each of ``response_ids`` ends with the end-of-turn token, except those that
+    were cut: they stop where the limit was reached.
     """
 
     id: str
@@ -35,11 +36,18 @@ class TokenizedExample(NamedTuple):
     comparisons: tuple[Comparison, ...]
     baseline: tuple[tuple[int, float], ...] | None = None
     """(response, weight) of the baseline's law; None takes the winners, each with its comparison's weight."""
+    cut: tuple[int, ...] = ()
+    """Indices of the responses that were cut."""
 
     @property
     def baseline_law(self) -> tuple[tuple[int, float], ...]:
         """(response, weight) for each response of the baseline; weights add over the examples of a step."""
         return tuple((c.winner, c.weight) for c in self.comparisons) if self.baseline is None else self.baseline
+
+    @property
+    def complete(self) -> tuple[bool, ...]:
+        """For each response, whether it is whole and ends with the end-of-turn token."""
+        return tuple(i not in self.cut for i in range(len(self.response_ids)))
 
     @property
     def n_tokens(self) -> int:
@@ -65,59 +73,37 @@ def render_prompt(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
     return _apply_template(prompt, tokenizer, add_generation_prompt=True)
 
 
-def tokenize_example(
-    example: PreferenceExample, tokenizer: PreTrainedTokenizerBase, *, max_length: int | None = None
-) -> TokenizedExample:
-    """Tokens of the prompt and of each response.
+def tokenize_example(example: PreferenceExample, tokenizer: PreTrainedTokenizerBase) -> TokenizedExample:
+    """Tokens of the prompt and of each response, however long.
 
     Args:
         example: the prompt and its responses.
         tokenizer: a fast tokenizer with a chat template and an end-of-turn token.
-        max_length: largest number of tokens of prompt plus longest response; None for no limit.
 
     Raises:
-        DataError: longer than ``max_length``, or a turn contains a special token as text.
+        DataError: a turn contains a special token as text.
         ModelError: no chat template, or one whose answers do not end with the tokenizer's end token.
     """
-    prompt_text = render_prompt(example.prompt, tokenizer)
-    prompt_ids = _encode(prompt_text, tokenizer)
-    if not prompt_ids:
-        raise DataError("the prompt has no tokens; a prompt of at least one token is accepted.", field="prompt")
-    responses = tuple(
-        _encode(_response_text(example.prompt, r.content, prompt_text, tokenizer), tokenizer) for r in example.responses
-    )
-    tokenized = TokenizedExample(example.id, prompt_ids, responses, example.comparisons)
-    if max_length is not None and tokenized.longest > max_length:
-        raise DataError(
-            f"example {example.id} has {tokenized.longest} tokens (prompt {len(prompt_ids)}); at most --max-length "
-            f"{max_length} are accepted. Raise it, shorten the example, or leave such examples out with --on-long drop."
+    try:
+        prompt_text = render_prompt(example.prompt, tokenizer)
+        prompt_ids = _encode(prompt_text, tokenizer)
+        if not prompt_ids:
+            raise DataError("the prompt has no tokens; a prompt of at least one token is accepted.", field="prompt")
+        responses = tuple(
+            _encode(_response_text(example.prompt, r.content, prompt_text, tokenizer), tokenizer)
+            for r in example.responses
         )
-    return tokenized
+    except (DataError, ModelError) as error:
+        if example.place is None or (isinstance(error, DataError) and error.row is not None):
+            raise
+        raise type(error)(f"{example.place}: {error}") from None
+    return TokenizedExample(example.id, prompt_ids, responses, example.comparisons)
 
 
-def tokenize_examples(
-    examples: Iterable[PreferenceExample],
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    max_length: int | None = None,
-    on_long: str = "error",
-) -> tuple[list[TokenizedExample], list[str]]:
-    """Tokenize many; returns the kept examples and the ids of those left out for their length.
-
-    Args:
-        examples, tokenizer, max_length: as :func:`tokenize_example`.
-        on_long: ``error`` raises at the first example past ``max_length``; ``drop`` leaves it out.
-    """
-    if on_long not in ("error", "drop"):
-        raise UsageError(f"on-long is '{on_long}'; accepted: error, drop.")
-    kept, dropped = [], []
-    for example in examples:
-        tokenized = tokenize_example(example, tokenizer, max_length=max_length if on_long == "error" else None)
-        if max_length is not None and tokenized.longest > max_length:
-            dropped.append(tokenized.id)
-        else:
-            kept.append(tokenized)
-    return kept, dropped
+def contained_special_token(example: PreferenceExample, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The first special token of the tokenizer that a text of the example contains."""
+    texts = [*(m.content for m in example.prompt), *(r.content for r in (*example.responses, *example.baseline))]
+    return next((token for text in texts for token in _special_tokens(tokenizer) if token in text), None)
 
 
 def _response_text(prompt: Prompt, content: str, prompt_text: str, tokenizer: PreTrainedTokenizerBase) -> str:

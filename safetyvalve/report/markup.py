@@ -6,7 +6,7 @@ import re
 
 from markupsafe import Markup, escape
 
-__all__ = ["cut_to", "visible"]
+__all__ = ["cut_to", "one_line", "visible"]
 
 # Controls except tab and newline, direction overrides and isolates, and halves of surrogate pairs, which UTF-8 cannot
 # hold. Joiners and direction marks stay: Persian, Hebrew and emoji need them, and they reach no further than a letter.
@@ -24,6 +24,11 @@ def visible(value: object) -> Markup:
         parts += [escape(text[end : found.start()]), Markup('<span class="code">U+{:04X}</span>').format(ord(found[0]))]
         end = found.end()
     return Markup("").join([*parts, escape(text[end:])])
+
+
+def one_line(value: object) -> Markup:
+    """:func:`visible`, with line breaks and tabs as signs."""
+    return Markup(visible(value).replace("\n", "↵").replace("\t", "⇥"))
 
 
 def cut_to(text: str, limit: int = LIMIT) -> tuple[str, int]:

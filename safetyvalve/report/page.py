@@ -14,18 +14,19 @@ from markupsafe import Markup
 
 from safetyvalve import __version__
 from safetyvalve.errors import RunError
+from safetyvalve.report.dataset import data_parts
 from safetyvalve.report.figures import figures
 from safetyvalve.report.finding import Finding, finding
-from safetyvalve.report.markup import cut_to, visible
+from safetyvalve.report.markup import cut_to, one_line, visible
 from safetyvalve.report.notices import notices
-from safetyvalve.report.record import RunRecord, number, read_run
+from safetyvalve.report.record import RunRecord, read_run
 from safetyvalve.report.sampled import exhibits
 from safetyvalve.report.tables import comparison_rows, environment_rows, final_rows, numbers_rows, settings_rows
 from safetyvalve.report.text import Text, signed, tidy
 
 __all__ = ["build_report", "save_page", "write_report"]
 
-_COUNTS = ("rows", "kept", "duplicates", "comparisons", "prompts_opening")
+_TEMPLATES = ("page.html", "answers.html", "data.html", "settings.html")
 _METHODS = ("independent", "learned", "verdict", "compare", "clustered", "absence", "seed", "symptom", "kl")
 
 
@@ -46,13 +47,13 @@ def build_report(records: Sequence[RunRecord], lang: str = "en") -> str:
     text = Text(lang)
     found = finding(records, lang)
     environment = Environment(
-        loader=DictLoader({name: _resource(name) for name in ("page.html", "answers.html", "settings.html")}),
+        loader=DictLoader({name: _resource(name) for name in _TEMPLATES}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"visible": visible, "cut_to": cut_to, "tidy": tidy, "svg": Markup}
+    environment.filters |= {"visible": visible, "cut_to": cut_to, "one_line": one_line, "tidy": tidy, "svg": Markup}
     environment.globals |= {"t": text, "signed": signed}
     return environment.get_template("page.html").render(_context(records, found, text))
 
@@ -128,7 +129,7 @@ def _context(records: Sequence[RunRecord], found: Finding, text: Text) -> dict[s
         "meaning": numbers_rows(records, text),
         "peers": {r.name: _list(r.settings, "peers") for r in records},
         "engines": {r.name: (r.settings or {})["engine"] for r in records if _has_engine(r)},
-        "data": _data(records, text),
+        "data": data_parts(records, text),
         "environment": environment_rows(records),
         "methods": [*_METHODS, *(["quantised"] if quantised else []), "filter"],
     }
@@ -146,27 +147,3 @@ def _list(mapping: Mapping[str, Any] | None, key: str) -> list[dict[str, Any]]:
 def _has_engine(record: RunRecord) -> bool:
     engine = (record.settings or {}).get("engine")
     return isinstance(engine, dict) and {"engine", "reason"} <= engine.keys()
-
-
-def _data(records: Sequence[RunRecord], text: Text) -> list[dict[str, Any]]:
-    """One entry a distinct data report; ``run`` is empty where all runs have the same."""
-    first = records[0].data_report
-    if len(records) > 1 and first is not None and all(r.data_report == first for r in records):
-        return [_data_of("", first, text)]
-    return [_data_of(r.name, r.data_report, text) for r in records]
-
-
-def _data_of(run: str, report: Mapping[str, Any] | None, text: Text) -> dict[str, Any]:
-    if report is None:
-        return {"run": run, "rows": None, "dropped": []}
-    reasons: dict[str, list[str]] = {}
-    dropped = _list(report, "dropped")
-    for row in dropped:
-        reasons.setdefault(str(row.get("reason")), []).append(str(row.get("row")))
-    rows = [(text(f"data.{key}"), str(report[key])) for key in ("file", "sha256", "form") if key in report]
-    rows += [(text(f"data.{key}"), f"{report[key]}") for key in _COUNTS if key in report]
-    rows.append((text("data.dropped"), str(len(dropped))))
-    share = number(report.get("longer_won"))
-    rows += [] if share is None else [(text("data.longer_won"), f"{share:.1%}")]
-    ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
-    return {"run": run, "rows": rows, "dropped": [(why, len(at), text.join(at[:8])) for why, at in ordered]}

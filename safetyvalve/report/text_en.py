@@ -8,6 +8,7 @@ MESSAGES: dict[str, str] = {
     # joining
     "list.comma": ", ",
     "list.last": "{items} and {last}",
+    "list.more": "{items}, ...",
     "clause.joint": "; ",
     "interval.span": "{low} to {high}",
     "interval.none": "no interval from one prompt",
@@ -96,7 +97,8 @@ MESSAGES: dict[str, str] = {
     "section.figures": "How the runs went",
     "section.values": "Final values",
     "section.answers": "Answers side by side",
-    "section.settings": "Settings, data and environment",
+    "section.data": "Data",
+    "section.settings": "Settings and environment",
     "section.methods": "Methods and limits",
     "words.title": "Words used in the finding",
     "words.independent": "Independent score",
@@ -292,7 +294,6 @@ MESSAGES: dict[str, str] = {
     "engine.run": "Run",
     "engine.engine": "Engine",
     "engine.reason": "Why",
-    "data.title": "Data",
     "data.caption": "{run}: what became of the rows",
     "data.caption.all": "All runs: what became of the rows",
     "data.file": "File",
@@ -309,8 +310,97 @@ MESSAGES: dict[str, str] = {
     "data.count": "Rows",
     "data.where": "First of them",
     "data.dropped.caption": "{run}: rows left out",
-    "data.field": "Count",
     "data.missing": "{run}: no data report was found.",
+    "data.chosen": "Chosen for the run; all that is counted below is of these",
+    "data.truncated": "Truncated, kept in part",
+    "data.checks.caption": "What was looked for in the kept rows",
+    "data.check": "Looked for",
+    "data.found": "Found",
+    "check.exact": "Copies of a row (same prompt, responses and comparisons)",
+    "check.same": "Further rows of the same prompt and responses",
+    "check.contradictory_within": "Pairs of responses of which each wins, within one row",
+    "check.contradictory_across": "Pairs of responses of which each wins, in different rows",
+    "check.wordless": "Rows with a response without a letter or digit",
+    "check.folded": "Rows whose responses differ in case, width or spaces only",
+    "check.near": "Rows with near-equal responses",
+    "check.email": "Looks like an e-mail address",
+    "check.phone": "Looks like a phone number",
+    "check.turns": "Rows whose prompt lost its oldest turns to the length limit",
+    "check.cut": "Rows with a response cut at the length limit",
+    "data.says.longer": (
+        "The longer response won {share} of a row's comparisons of unequal length, the mean over {n} rows (95% "
+        "interval {low} to {high}). Far from 50%, a model can learn length in place of what was meant."
+    ),
+    "data.says.noise": (
+        "Label noise: {share} of the labels are the wrong way round (95% interval {low} to {high}), as estimated from "
+        "{pairs} pairs of responses that were compared {labels} times in all and whose labels disagree with a chance "
+        "of {disagree}. This takes all labels to be wrong equally often and independently; copied rows count as "
+        "agreement."
+    ),
+    "data.says.no_noise": (
+        "Label noise cannot be estimated: no two responses were compared more than once. Have some compared twice, by "
+        "different people."
+    ),
+    "data.says.near": (
+        "Near-equal: similarity of at least {threshold}, which is 1 minus the fewest insertions and deletions that "
+        "turn one response into the other, as a share of both lengths, after folding case, width and spaces."
+    ),
+    "data.says.personal": (
+        "Personal data is what looks like it: addresses by their form, phone numbers valid for {regions} or with a "
+        "country code. Names and addresses of places are not looked for."
+    ),
+    "data.says.tokens": "Tokens are those of {model}; limit of prompt plus response: {limit}; longer rows: {on_long}.",
+    "data.no_limit": "none",
+    "data.length": "Length",
+    "data.bin": "{low} to {high}",
+    "data.head": "{part} (median {median}, 95% up to {p95})",
+    "data.part.prompt": "Prompt",
+    "data.part.chosen": "Chosen",
+    "data.part.response": "Response",
+    "data.part.rejected": "Rejected",
+    "data.lengths.characters": "Lengths in characters",
+    "data.lengths.tokens": "Lengths in tokens, as trained on",
+    "data.preview": "Row {row} as tokens",
+    "data.preview.note": (
+        "Mask 0: only read. Mask 1: its log-probability is trained. The token with the thick border ends an answer."
+    ),
+    "data.mask": "mask {mask}",
+    "data.omitted": "... {n} more ...",
+    "data.cut": "Cut at the length limit; it has no end token.",
+    "coverage.title": "Do the data cover the prompts to be served?",
+    "coverage.says": (
+        "{share} of the {n} prompts to be served are not covered (95% interval {low} to {high}): they are farther than "
+        "{threshold} from every prompt of the data. Within that distance {level} of the data's own prompts have one of "
+        "another conversation, so about {rest} would be uncovered if both came from the same place."
+    ),
+    "coverage.how": (
+        "Distance: 1 minus the cosine of sentence embeddings by {encoder}, to the nearest of the {data} distinct "
+        "prompts that were trained on; the comparison rests on {baseline} of them. Prompts to be served: {file}."
+    ),
+    "coverage.limits": (
+        "A near prompt is one of like wording and topic by this encoder; that the data has good answers to it, or "
+        "compares what matters there, is not measured. The interval is over the prompts to be served, with the "
+        "distance taken as given."
+    ),
+    "coverage.caution.unknown": (
+        "The encoder does not know {share} of the tokens; texts that differ only in these look alike to it. Name an "
+        "encoder for this language with --encoder."
+    ),
+    "coverage.caution.script": (
+        "{share} of the letters are not in Latin script, and this encoder is for English; its distances mean little "
+        "there. Name an encoder for this language with --encoder."
+    ),
+    "coverage.caution.cut": "Of {share} of the prompts only the end was read: they are longer than the encoder takes.",
+    "coverage.caution.few": "The comparison rests on {n} prompts only, so the distance that separates is uncertain.",
+    "coverage.caption": "Distance to the nearest prompt of the data",
+    "coverage.head": "{part} (median {median})",
+    "coverage.distance": "Distance",
+    "coverage.serving": "Prompts to be served",
+    "coverage.baseline": "The data's own prompts",
+    "coverage.worst": "Least covered prompts to be served, with the nearest prompt of the data",
+    "coverage.served": "Prompt to be served",
+    "coverage.nearest": "Nearest in the data",
+    "coverage.row": "row {row}",
     "environment.title": "Environment",
     "environment.caption": "Versions, hardware and hashes as recorded",
     "environment.missing": "No environment was recorded in these runs.",

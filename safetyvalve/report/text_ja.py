@@ -8,6 +8,7 @@ MESSAGES: dict[str, str] = {
     # joining
     "list.comma": "、",
     "list.last": "{items}、{last}",
+    "list.more": "{items}…",
     "clause.joint": "、",
     "interval.span": "{low}〜{high}",
     "interval.none": "プロンプトが1件のため区間なし",
@@ -92,7 +93,8 @@ MESSAGES: dict[str, str] = {
     "section.figures": "学習の経過",
     "section.values": "最終値",
     "section.answers": "回答の比較",
-    "section.settings": "設定・データ・環境",
+    "section.data": "データ",
+    "section.settings": "設定・環境",
     "section.methods": "方法と限界",
     "words.title": "結論で使う言葉",
     "words.independent": "独立スコア",
@@ -278,7 +280,6 @@ MESSAGES: dict[str, str] = {
     "engine.run": "学習",
     "engine.engine": "方式",
     "engine.reason": "理由",
-    "data.title": "データ",
     "data.caption": "{run}：データの行の内訳",
     "data.caption.all": "全学習共通：データの行の内訳",
     "data.file": "ファイル",
@@ -295,8 +296,98 @@ MESSAGES: dict[str, str] = {
     "data.count": "行数",
     "data.where": "最初の該当行",
     "data.dropped.caption": "{run}：除いた行",
-    "data.field": "数",
     "data.missing": "{run}：データの報告が見つかりません。",
+    "data.chosen": "学習のために選んだもの（以下の数はすべてこの中で数えたもの）",
+    "data.truncated": "一部だけ使用した行",
+    "data.checks.caption": "使用した行について調べたこと",
+    "data.check": "調べたこと",
+    "data.found": "件数",
+    "check.exact": "まったく同じ行の重複（プロンプト・応答・比較が同じ）",
+    "check.same": "プロンプトと応答が同じ別の行",
+    "check.contradictory_within": "勝敗が互いに矛盾する応答の組（1行の中）",
+    "check.contradictory_across": "勝敗が互いに矛盾する応答の組（異なる行の間）",
+    "check.wordless": "文字も数字も含まない応答のある行",
+    "check.folded": "大文字小文字・全角半角・空白だけが違う応答の行",
+    "check.near": "ほぼ同じ応答を比べた行",
+    "check.email": "メールアドレスらしいもの",
+    "check.phone": "電話番号らしいもの",
+    "check.turns": "長さの上限のため古い発話を除いた行",
+    "check.cut": "長さの上限で応答を切った行",
+    "data.says.longer": (
+        "長さの異なる応答の比較で長い方が選ばれた割合は、{n}行の平均で{share}です（95%区間 {low}〜{high}）。50%から大き"
+        "く離れていると、モデルは意図された違いの代わりに長さを学ぶことがあります。"
+    ),
+    "data.says.noise": (
+        "ラベルの誤り：逆向きのラベルの割合は{share}と推定されます（95%区間 {low}〜{high}）。2回以上比べられた応答の組"
+        "{pairs}組（比較は計{labels}回）で、ラベルどうしが食い違う確率は{disagree}でした。すべてのラベルが同じ確率で独立"
+        "に誤ると仮定しています。行が写しの場合も一致として数えています。"
+    ),
+    "data.says.no_noise": (
+        "同じ2つの応答を2回以上比べた例がないため、ラベルの誤りは推定できません。一部を別の人にもう一度比べてもらって"
+        "ください。"
+    ),
+    "data.says.near": (
+        "「ほぼ同じ」とは類似度が{threshold}以上のことです。類似度は、大文字小文字・全角半角・空白をそろえたうえで、一"
+        "方の応答を他方に変えるのに要る最少の挿入・削除の数を両方の長さの和で割り、1から引いたものです。"
+    ),
+    "data.says.personal": (
+        "個人情報らしさは形だけで判断しています。メールアドレスはその書式、電話番号は{regions}で有効な番号か国番号付き"
+        "の番号です。人名や住所は探していません。"
+    ),
+    "data.says.tokens": (
+        "トークンは{model}のものです。プロンプトと応答の上限：{limit}。それより長い行の扱い：{on_long}。"
+    ),
+    "data.no_limit": "なし",
+    "data.length": "長さ",
+    "data.bin": "{low}〜{high}",
+    "data.head": "{part}（中央値{median}、95%が{p95}以下）",
+    "data.part.prompt": "プロンプト",
+    "data.part.chosen": "選択",
+    "data.part.response": "応答",
+    "data.part.rejected": "非選択",
+    "data.lengths.characters": "長さ（文字数）",
+    "data.lengths.tokens": "長さ（トークン数、学習に使う形）",
+    "data.preview": "{row}行目をトークンで見たもの",
+    "data.preview.note": (
+        "マスク0は読むだけ、マスク1は対数確率を学習するトークンです。枠の太いトークンで回答が終わります。"
+    ),
+    "data.mask": "マスク{mask}",
+    "data.omitted": "…ほか{n}個…",
+    "data.cut": "長さの上限で切ったため、終わりのトークンはありません。",
+    "coverage.title": "運用で受けるプロンプトをデータは覆っているか",
+    "coverage.says": (
+        "運用で受けるプロンプト{n}件のうち{share}は覆われていません（95%区間 {low}〜{high}）。データのどのプロンプトか"
+        "らも{threshold}より離れています。この距離の内側に、データ自身のプロンプトの{level}は別の会話のプロンプトを持って"
+        "います。両者の出どころが同じなら、覆われないのは約{rest}のはずです。"
+    ),
+    "coverage.how": (
+        "距離は、{encoder}による文埋め込みのコサインを1から引いたもので、学習に使った{data}件の異なるプロンプトのうち最"
+        "も近いものまでを測ります。比較の基準にはそのうち{baseline}件を使いました。運用で受けるプロンプト：{file}"
+    ),
+    "coverage.limits": (
+        "近いプロンプトとは、この埋め込みで言い回しと話題が似ているものです。良い回答がデータにあるか、大事な点が比べら"
+        "れているかは測っていません。区間は運用で受けるプロンプトについてのもので、距離の基準は与えられたものとしていま"
+        "す。"
+    ),
+    "coverage.caution.unknown": (
+        "埋め込みモデルはトークンの{share}を知りません。そこだけが違う文は同じに見えます。この言語の埋め込みモデルを "
+        "--encoder で指定してください。"
+    ),
+    "coverage.caution.script": (
+        "文字の{share}はラテン文字ではありませんが、この埋め込みモデルは英語用です。その部分の距離はほとんど意味を持ちま"
+        "せん。この言語の埋め込みモデルを --encoder で指定してください。"
+    ),
+    "coverage.caution.cut": "プロンプトの{share}は埋め込みモデルの上限より長く、末尾だけを読みました。",
+    "coverage.caution.few": "基準は{n}件のプロンプトだけによるため、境目の距離は不確かです。",
+    "coverage.caption": "データの最も近いプロンプトまでの距離",
+    "coverage.head": "{part}（中央値{median}）",
+    "coverage.distance": "距離",
+    "coverage.serving": "運用で受けるプロンプト",
+    "coverage.baseline": "データ自身のプロンプト",
+    "coverage.worst": "最も覆われていない運用プロンプトと、データで最も近いプロンプト",
+    "coverage.served": "運用で受けるプロンプト",
+    "coverage.nearest": "データで最も近いもの",
+    "coverage.row": "{row}行目",
     "environment.title": "環境",
     "environment.caption": "記録されたバージョン・機器・ハッシュ",
     "environment.missing": "環境の記録がありません。",

@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from safetyvalve.data import PreferenceExample, Split, TokenizedExample, tokenize_examples
+from safetyvalve.data import (
+    PreferenceExample,
+    Split,
+    TokenizedExample,
+    refuse_dropped,
+    tokenize_examples,
+    with_dropped,
+)
 from safetyvalve.errors import DataError
 from safetyvalve.training.baseline import (
     SftSet,
@@ -141,10 +148,16 @@ class BaselinePlan:
         if self.baseline.kind == "reference-samples":
             return self._sampled(train[1], held_out[1], model, tokenizer, folder)
         if self.sft is not None:
-            demonstrations = [
-                [over_responses(t) for t in tokenize_examples(p, tokenizer, max_length=max_length, on_long=on_long)[0]]
+            parts_of = [
+                tokenize_examples(p, tokenizer, max_length=max_length, on_long=on_long)
                 for p in (self.sft.train, self.sft.held_out)
             ]
+            dropped = [row for part in parts_of for row in part.dropped]
+            refuse_dropped(with_dropped(self.sft.report, dropped), self.settings.source.max_drop)
+            if dropped or any(part.truncated for part in parts_of):
+                cut = sum(len(part.truncated) for part in parts_of)
+                self.lines.append(f"SFT file as tokens: {len(dropped)} prompts left out, {cut} truncated")
+            demonstrations = [[over_responses(t) for t in part.examples] for part in parts_of]
             if not demonstrations[0]:
                 raise DataError(
                     f"none of the {len(self.sft.train)} prompts to train on has at most {max_length} tokens. Raise "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,17 +12,25 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.data import (
     DEMONSTRATION_FORMS,
+    DataReport,
     Loaded,
     PreferenceExample,
+    Reading,
+    ServingPrompt,
     Split,
     TokenizedExample,
     choose_examples,
+    examine,
     holds_demonstrations,
     load_demonstrations,
     load_preferences,
+    load_serving_prompts,
+    prompt_coverage,
+    refuse_dropped,
     split_by_opening,
     tokenize_examples,
 )
+from safetyvalve.encoders import load_encoder
 from safetyvalve.errors import DataError, RunError, UsageError
 from safetyvalve.models import base_record, cache_folder, is_adapter, load_model
 from safetyvalve.training.baseline_plan import BaselinePlan, Carried
@@ -41,7 +49,7 @@ __all__ = ["resume_training", "run_training"]
 class _Prepared(NamedTuple):
     carried: Carried
     held_out: list[tuple[PreferenceExample, TokenizedExample]]
-    too_long: list[str]
+    report: DataReport
     train_ids: list[str]
 
 
@@ -73,11 +81,12 @@ def run_training(
     gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
     loaded = _choose(_load(settings), settings.source, progress)
+    serving = load_serving_prompts(settings.source.serving_prompts) if settings.source.serving_prompts else []
     split = split_by_opening(loaded.examples, held_out=settings.source.held_out, seed=settings.source.split_seed)
     plan = BaselinePlan(settings, split)
     folder = RunFolder(output, resume=resume)
     try:
-        return _run(settings, loaded, split, plan, folder, scorer=scorer, progress=progress, resume=resume)
+        return _run(settings, loaded, serving, split, plan, folder, scorer=scorer, progress=progress, resume=resume)
     finally:
         folder.close()
 
@@ -85,6 +94,7 @@ def run_training(
 def _run(
     settings: RunSettings,
     loaded: Loaded,
+    serving: Sequence[ServingPrompt],
     split: Split,
     plan: BaselinePlan,
     folder: RunFolder,
@@ -95,8 +105,6 @@ def _run(
 ) -> TrainingResult:
     if not resume:
         folder.write_config(settings.flat())  # first: a run that stops at any later moment can be resumed from it
-    for line in loaded.report.lines():
-        progress.line(line)
     four_bit = None
     if settings.fine_tuning.fine_tune == "qlora":
         four_bit = settings.optimization.autocast or torch.float32
@@ -107,7 +115,8 @@ def _run(
         allow_pickle=settings.model.allow_pickle,
         four_bit=four_bit,
     )
-    data = _prepare(settings.source, split, plan, model, tokenizer, folder, progress)
+    reported = resume and folder.read_json("data_report.json")
+    data = _prepare(settings, loaded, [] if reported else serving, split, plan, model, tokenizer, folder, progress)
     now = environment(
         seed=settings.optimization.seed,
         data_sha256=loaded.report.sha256,
@@ -121,9 +130,8 @@ def _run(
         _compare_environments(before, now, folder.path, progress)
     else:
         folder.write_json("environment.json", now)
-    folder.write_json(
-        "data_report.json", loaded.report.model_copy(update={"too_long": data.too_long}).model_dump(mode="json")
-    )
+    if not reported:  # sentence embeddings of all data are not made again
+        folder.write_json("data_report.json", data.report.model_dump(mode="json"))
     meaning = meaning_of(settings.objective, settings.baseline.kind, data.carried) | {"baseline": plan.record()}
     for line in [*plan.lines, *meaning_lines(meaning, settings.objective)]:
         progress.line(line)
@@ -237,7 +245,9 @@ def _choose(loaded: Loaded, source: DataSource, progress: Progress) -> Loaded:
 
 
 def _prepare(
-    source: DataSource,
+    settings: RunSettings,
+    loaded: Loaded,
+    serving: Sequence[ServingPrompt],
     split: Split,
     plan: BaselinePlan,
     model: PreTrainedModel,
@@ -245,28 +255,32 @@ def _prepare(
     folder: RunFolder,
     progress: Progress,
 ) -> _Prepared:
+    source = settings.source
     limit = source.max_length
     if limit is None:
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    parts = [
-        tokenize_examples(part, tokenizer, max_length=limit, on_long=source.on_long)
-        for part in (split.train, split.held_out)
-    ]
-    too_long = [name for _, ids in parts for name in ids]
-    progress.line(
-        f"split by opening turn: {len(parts[0][0])} examples to train on, {len(parts[1][0])} held out"
-        + (f", {len(too_long)} left out as longer than {limit} tokens" if too_long else "")
-    )
-    if not parts[0][0]:
-        raise DataError(f"no example to train on has at most {limit} tokens. Raise --max-length.")
+    # The split came before rows are left out, so that the held-out conversations do not depend on model and limit.
+    apart = set(map(id, split.held_out))
+    done = tokenize_examples(loaded.examples, tokenizer, max_length=limit, on_long=source.on_long)
+    report = examine(loaded, Reading(settings.model.model, tokenizer, limit, source.on_long, done))
+    refuse_dropped(report, source.max_drop)
+    both = list(zip(done.kept, done.examples, strict=True))
+    train, held_out = [p for p in both if id(p[0]) not in apart], [p for p in both if id(p[0]) in apart]
+    if not train:
+        raise DataError(f"no example is left to train on: {len(report.dropped)} of {report.rows} rows were dropped.")
+    if serving:
+        coverage = prompt_coverage(serving, [e for e, _ in train], load_encoder(source.encoder))
+        report = report.model_copy(update={"coverage": coverage})
+    for line in report.lines():
+        progress.line(line)
+    progress.line(f"split by opening turn: {len(train)} examples to train on, {len(held_out)} held out")
     carried = plan.carry(
-        (split.train, parts[0][0]),
-        (split.held_out, parts[1][0]),
+        ([e for e, _ in train], [t for _, t in train]),
+        ([e for e, _ in held_out], [t for _, t in held_out]),
         model,
         tokenizer,
         max_length=limit,
         folder=folder,
     )
-    by_id = {e.id: e for e in split.held_out}
-    held_out = [(by_id[t.id], t) for t in carried.held_out]
-    return _Prepared(carried, held_out, too_long, [t.id for t in parts[0][0]])
+    measured = list(zip((e for e, _ in held_out), carried.held_out, strict=True))
+    return _Prepared(carried, measured, report, [t.id for _, t in train])

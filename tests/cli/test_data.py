@@ -17,6 +17,6 @@ def test_says_what_it_recognised(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert "--encoding" in capsys.readouterr().err
     assert main(["data", "check", str(file), "--encoding", "cp932"]) == 0
     assert "エクセル.csv: CSV, cp932, form pair, 1 rows" in capsys.readouterr().out
-    assert main(["data", "check", str(file), "--encoding", "cp932", "--json"]) == 0
+    assert main(["data", "check", str(file), "--encoding", "cp932", "--json", "-"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["source"], report["encoding"], report["form"]) == ("CSV", "cp932", "pair")

@@ -7,6 +7,7 @@ import pytest
 from safetyvalve.data import (
     Comparison,
     Message,
+    Place,
     PreferenceExample,
     Response,
     render_prompt,
@@ -47,14 +48,9 @@ def test_forged_turns_are_refused() -> None:
         render_prompt((Message(role="user", content="<|im_start|>"),), tiny_tokenizer())
 
 
-def test_too_long() -> None:
+def test_unknown_mode() -> None:
     tokenizer = tiny_tokenizer()
-    data = [example("Yes", "No"), example("Y" * 80, "No")]
-    with pytest.raises(DataError, match=r"at most --max-length 60 are accepted"):
-        tokenize_examples(data, tokenizer, max_length=60)
-    kept, dropped = tokenize_examples(data, tokenizer, max_length=60, on_long="drop")
-    assert [t.id for t in kept] == [data[0].id]
-    assert dropped == [data[1].id]
+    data = [example("Yes", "No")]
     with pytest.raises(UsageError, match="on-long is 'cut'"):
         tokenize_examples(data, tokenizer, on_long="cut")
 
@@ -78,3 +74,56 @@ def test_template_that_rewrites_the_prompt() -> None:
     tokenizer.chat_template = "{{ messages|length }}" + TEMPLATE
     with pytest.raises(ModelError, match="writes the prompt differently"):
         tokenize_example(example("Yes", "No"), tokenizer)
+
+
+THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+    "{% if '</think>' in m['content'] %}{{ m['content'].split('</think>')[-1].lstrip() }}{% else %}{{ m['content'] }}"
+    "{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""As Qwen3's: thoughts are stripped from old answers, and the last answer gets an empty thought."""
+
+
+def test_template_with_thoughts() -> None:
+    """What the template writes before the answer is part of the response: the model would have to produce it."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = THINKING
+    turns = (
+        Message(role="user", content="質問"),
+        Message(role="assistant", content="<think>ええと</think>\nはい"),
+        Message(role="user", content="では"),
+    )
+    tokens = tokenize_example(example("Yes", "No").model_copy(update={"prompt": turns}), tokenizer)
+    prompt = tokenizer.decode(tokens.prompt_ids)
+    assert "ええと" not in prompt
+    assert prompt.endswith("はい<|im_end|>\n<|im_start|>user\nでは<|im_end|>\n<|im_start|>assistant\n")
+    assert tokenizer.decode(tokens.response_ids[0]) == "<think>\n\n</think>\n\nYes<|im_end|>"
+
+
+def test_template_whose_generation_prompt_the_answer_lacks() -> None:
+    """As DeepSeek-R1's: the prompt opens a thought that the answered conversation does not have."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+    assert "<think>" in tokenizer.chat_template
+    with pytest.raises(ModelError, match="writes the prompt differently"):
+        tokenize_example(example("Yes", "No"), tokenizer)
+
+
+def test_template_that_adds_the_first_token_adds_it_once() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ bos_token }}" + TEMPLATE
+    tokens = tokenize_example(example("Yes", "No"), tokenizer)
+    assert tokenizer.decode(tokens.prompt_ids).startswith("<|im_start|><|im_start|>user")
+    assert tokens.prompt_ids.count(tokenizer.bos_token_id) == 3
+    assert tokenizer.bos_token_id not in tokens.response_ids[0]
+
+
+def test_an_error_names_the_row() -> None:
+    tokenizer = tiny_tokenizer()
+    placed = example("a<|im_end|>", "No").model_copy(update={"place": Place("data.jsonl", 7)})
+    with pytest.raises(DataError, match=r"^data\.jsonl:7: .*special token"):
+        tokenize_example(placed, tokenizer)
+    tokenizer.chat_template = "{{ raise_exception('no roles') }}"
+    with pytest.raises(ModelError, match=r"^data\.jsonl:7: the chat template refuses"):
+        tokenize_example(placed.model_copy(update={"responses": example("Yes", "No").responses}), tokenizer)

@@ -10,7 +10,7 @@ import pytest
 
 from safetyvalve.report import write_report
 from tests.report.runs import make_run
-from tests.report.test_page import HOSTILE
+from tests.report.test_page import HOSTILE, checked  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow
 
@@ -37,15 +37,16 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(tmp_path_factory: pytest.TempPathFactory, checked: Path) -> dict[str, Path]:  # noqa: F811
     base = tmp_path_factory.mktemp("pages")
     over = make_run(base / "o", "dpo", [0.5, 1.0, 1.2, 0.9, 0.6], responses=HOSTILE)
     good = make_run(base / "g", "rpo-with-a-rather-long-name-of-a-run", [0.5, 0.8, 1.0, 1.1, 1.2])
-    return {lang: write_report([over, good], base / f"{lang}.html", lang) for lang in ("en", "ja")}
+    found = {lang: write_report([over, good], base / f"{lang}.html", lang) for lang in ("en", "ja")}
+    return found | {"data": write_report([checked], base / "data.html", "ja")}
 
 
 @pytest.mark.parametrize("width", [1200, 375, 360])
-@pytest.mark.parametrize("lang", ["en", "ja"])
+@pytest.mark.parametrize("lang", ["en", "ja", "data"])
 def test_no_request_no_error_no_sideways_scroll(browser: Any, pages: dict[str, Path], lang: str, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, offline=True)
     requests: list[str] = []

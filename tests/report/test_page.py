@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from safetyvalve.data import (
+    Encoded,
+    Place,
+    Reading,
+    ServingPrompt,
+    examine,
+    load_preferences,
+    prompt_coverage,
+    tokenize_examples,
+)
 from safetyvalve.errors import RunError
 from safetyvalve.report import RunRecord, build_report, finding, read_run, write_report
 from safetyvalve.report.markup import visible
 from tests.report.runs import make_run
+from tests.tiny import tiny_tokenizer
 
 HOSTILE = {
     "probe000": "<script>alert(1)</script><img src=x onerror=alert(2)>",
@@ -68,7 +81,7 @@ def test_the_finding_stands_first(page: str, runs: dict[str, RunRecord]) -> None
     own = Reader(page).own
     assert first in own
     assert own.index(second) == own.index(first) + 1
-    order = ["finding", "figures", "values", "answers", "settings", "methods"]
+    order = ["finding", "figures", "values", "answers", "data", "settings", "methods"]
     found = [values["id"] for tag, values in Reader(page).tags if tag == "section"]
     assert found == order
 
@@ -209,3 +222,62 @@ def test_write_replaces_whole_pages_only(tmp_path: Path, folders: dict[str, Path
 def test_output_that_is_a_folder(tmp_path: Path, folders: dict[str, Path]) -> None:
     with pytest.raises(RunError, match="is a folder"):
         write_report([folders["good"]], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose data report has every part, and hostile texts in it."""
+    base = tmp_path_factory.mktemp("checked")
+    rows = [{"prompt": f"質問{i}", "chosen": f"はい{i}", "rejected": "いいえ"} for i in range(9)]
+    rows[4]["chosen"] *= 20
+    rows.append({"prompt": "質問0", "chosen": "いいえ", "rejected": "はい0"})
+    rows.append({"prompt": "<script>alert(5)</script>", "chosen": "x" * 90, "rejected": "a@example.com"})
+    file = base / "<b>data.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = load_preferences(file)
+    tokenizer = tiny_tokenizer()
+    done = tokenize_examples(loaded.examples, tokenizer, max_length=100, on_long="truncate")
+    report = examine(loaded, Reading("tiny", tokenizer, 100, "truncate", done))
+    served = [ServingPrompt(e.prompt, Place("serve.txt", i)) for i, e in enumerate(loaded.examples[7:], 1)]
+    coverage = prompt_coverage(served, loaded.examples[:8], _Encoder())
+    folder = make_run(base / "r", "checked", [0.5, 0.6], gains=[0, 1], steps=[0, 40], prompts=7)
+    report = report.model_copy(update={"coverage": coverage})
+    (folder / "data_report.json").write_text(report.model_dump_json())
+    return folder
+
+
+class _Encoder:
+    name, latin_only = "lengths", True
+
+    def __call__(self, texts: Sequence[str]) -> Encoded:
+        angles = np.array([len(text) / 20 + i / 100 for i, text in enumerate(texts)])
+        return Encoded(np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32), 0.5, 0)
+
+
+@pytest.mark.parametrize(
+    ("lang", "expected"),
+    [
+        ("en", ["Truncated, kept in part|2", "in different rows|1|1 and 10", "Looks like an e-mail address|1|11",
+                "prompts to be served are not covered", "50.0% of the tokens", "Cut at the length limit"]),
+        ("ja", ["一部だけ使用した行|2", "（異なる行の間）|1|1、10", "メールアドレスらしいもの|1|11",
+                "は覆われていません", "トークンの50.0%を知りません", "長さの上限で切ったため"]),
+    ],
+)  # fmt: skip
+def test_data_section(checked: Path, lang: str, expected: list[str]) -> None:
+    page = build_report([read_run(checked)], lang)
+    reader = Reader(page)
+    assert reader.stack == []
+    assert {"script", "b"} & {tag for tag, _ in reader.tags} <= {"b"}
+    text = re.sub(r"\|+", "|", re.sub(r"<[^>]+>|\s*\n\s*", "|", page))
+    assert [e for e in expected if e not in text] == []
+    assert "example.com" not in page
+    if lang == "ja":
+        words = [re.findall(r"[A-Za-z]{2,}(?: [A-Za-z]{2,}){2,}", own) for own in reader.own]
+        assert [found for found in words if found] == []
+
+
+def test_a_data_report_of_another_version_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "r", "r", [0.5, 0.6], gains=[0, 1], steps=[0, 40])
+    (folder / "data_report.json").write_text(json.dumps({"rows": 7, "kept": 5, "quality": {"strange": 1}}))
+    text = re.sub(r"<[^>]+>", "|", build_report([read_run(folder)]))
+    assert re.search(r"Rows read\|+7", text)
