@@ -176,7 +176,9 @@ def train_policy(
         progress=progress,
     )
     pool = referenced[len(train) : len(train) + len(joining)]
-    forward = Forward(choice.engine, optimization.token_budget, optimization.autocast)
+    forward = Forward(
+        choice.engine, optimization.token_budget, optimization.autocast, recompute=optimization.memory == "low"
+    )
     evaluate = _Evaluate(
         HeldOutMeter(referenced[len(train) + len(joining) :], objective, forward),
         SampleMeter(
