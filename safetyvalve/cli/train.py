@@ -97,6 +97,9 @@ def train(
     token_budget: int = _option(
         2048, _OPTIMIZATION, "Tokens of a micro-batch; bounds the memory, changes nothing else."
     ),
+    memory: str = _option(
+        "normal", _OPTIMIZATION, "normal, or low: each layer computed twice instead of kept; the same result."
+    ),
     seed: int = _option(0, _OPTIMIZATION, "Of data order and sampling."),
     eval_every: int = _option(10, _OBSERVATION, "Steps between evaluations."),
     held_out_examples: int = _option(64, _OBSERVATION, "Held-out examples that are measured."),
@@ -111,6 +114,9 @@ def train(
     ),
     report_to: list[str] | None = _option(
         None, _OBSERVATION, "Tracker that is sent the figures too: tensorboard, wandb, mlflow or trackio; repeatable."
+    ),
+    dry_run: bool = _option(
+        False, _DATA, "Check the data, print memory, time and the first batch of the run, and stop.", "--dry-run"
     ),
     lang: Literal["en", "ja"] = _option("en", _OBSERVATION, "Language of the report: en or ja."),
 ) -> None:
@@ -173,6 +179,7 @@ def train(
             precision=precision,
             engine=engine,
             token_budget=token_budget,
+            memory=memory,
             seed=seed,
         ),
         observation=Observation(eval_every, held_out_examples, sample_prompts, samples_per_prompt, max_new_tokens),
@@ -181,6 +188,12 @@ def train(
         fine_tuning=FineTuning(fine_tune, lora_rank, lora_alpha, lora_targets, merge, save_dtype),
         scorer=scorer,
     )
+    if dry_run:
+        from safetyvalve.training import dry_run as estimate
+
+        for line in estimate(settings, scorer=load_scorer(scorer), progress=Progress(name=settings.name)).lines():
+            print(line)
+        return
     run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name))
     from safetyvalve.cli.report import report
 

@@ -49,6 +49,7 @@ OTHER: dict[str, Any] = {
     "weight_decay": 0.01,
     "precision": "fp32",
     "engine": "padded",
+    "memory": "low",
     "token_budget": 333,
     "seed": 5,
     "eval_every": 4,
