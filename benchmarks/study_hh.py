@@ -5,9 +5,9 @@
 Finished runs in FOLDER are kept and not repeated, so the study can be stopped and started. Writes
 docs/study-hh/runs.csv (validation, every run) and docs/study-hh/test.json (the chosen cells).
 
-Fixed in advance: the grid, the split by opening turn, and the rule. Every cell runs with the first seed; the best of each
-method runs with the others, and only that is measured on test. "Best" is the margin's mean over its standard deviation across validation pairs: the
-continuous form of accuracy, and indifferent to beta.
+Fixed in advance: the grid, the split by opening turn, and the rule. Every cell runs with the first seed; the best of
+each method runs with the others, and only that is measured on test. "Best" is the margin's mean over its standard
+deviation across validation pairs: the continuous form of accuracy, and indifferent to beta.
 """
 
 from __future__ import annotations
