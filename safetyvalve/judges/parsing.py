@@ -19,7 +19,6 @@ _WORDS: dict[str, Choice] = {
 _LINE = re.compile(
     r"[\s*_`#>]*(?:verdict|判定)[*_`]*\s*:[\s*_`]*(1|2|tie|引き分け|both[ _]bad|両方不可)[\s*_`.。]*", re.I
 )
-_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.S)
 
 
 class Parsed(NamedTuple):
@@ -30,8 +29,8 @@ class Parsed(NamedTuple):
 def parse_reply(text: str | None, *, finish_reason: str | None = None, refusal: str | None = None) -> Parsed:
     """Strict: the last line is a verdict in a form that was asked for, and no other line says something else.
 
-    Full-width characters and Markdown around the verdict are accepted. Reasoning in leading ``<think>`` tags is no part
-    of the reply. Nothing is guessed from the prose.
+    Full-width characters and Markdown around the verdict are accepted. Reasoning up to ``</think>`` is no part of the
+    reply. Nothing is guessed from the prose.
 
     Args:
         text: the reply.
@@ -42,7 +41,10 @@ def parse_reply(text: str | None, *, finish_reason: str | None = None, refusal: 
         return Parsed("none", "refused")
     if finish_reason == "length":
         return Parsed("none", "cut off")
-    body = _THOUGHT.sub("", text or "", count=1)
+    # Chat templates often open the thought themselves, so that the reply has only its end.
+    body = (text or "").rpartition("</think>")[2]
+    if body.lstrip().startswith("<think>"):
+        body = ""
     lines = [unicodedata.normalize("NFKC", line) for line in body.splitlines() if line.strip()]
     if not lines:
         return Parsed("none", "empty reply")

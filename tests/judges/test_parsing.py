@@ -19,6 +19,7 @@ from safetyvalve.judges.parsing import CAUSES, parse_reply
         ("理由です。\n判定:2", "second"),
         ("判定: 両方不可。", "both_bad"),
         ("<think>VERDICT: 1</think>\nNo.\nVERDICT: 2", "second"),
+        ("VERDICT: 1 perhaps\n</think>\nVERDICT: 2", "second"),
         ("VERDICT: 1\nOnce more:\nVERDICT: 1", "first"),
     ],
 )
@@ -38,8 +39,7 @@ def test_verdicts(text: str, choice: str) -> None:
         ("VERDICT: 1 or 2", "not parsable"),
         ("VERDICT: 1\nVERDICT: 2", "contradictory"),
         ("VERDICT: 1\nBut who knows.", "verdict not last"),
-        ("<think>VERDICT: 1", "not parsable"),
-        ("<think>\nVERDICT: 1", "not parsable"),
+        ("<think>\nVERDICT: 1", "empty reply"),
     ],
 )
 def test_no_verdict(text: str | None, cause: str) -> None:
