@@ -15,9 +15,9 @@ from safetyvalve.data.schema import Prompt
 from safetyvalve.errors import ModelError, UsageError, shorten
 from safetyvalve.judges.protocol import Failure, Opinion, Question, now, opinion_of_scores
 from safetyvalve.judges.scoring import check_margin, check_scores
+from safetyvalve.lineage import weights_hash
 from safetyvalve.models import load_tokenizer, resolve
 from safetyvalve.stats.verdicts import RaterKind
-from safetyvalve.trees.reference import weights_hash
 
 __all__ = ["RewardJudge", "load_reward_judge"]
 

@@ -21,6 +21,11 @@ from tests.judges.test_sources import lines, make_run
 KEY = "sk-very-secret-0123456789"
 
 
+def by_length(prompts: list[str], answers: list[str]) -> list[float]:
+    """A rubric."""
+    return [float(len(a)) for a in answers]
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> list[str]:
     prompts = [f"Question {i}?" for i in range(12)]
@@ -65,7 +70,9 @@ def test_runs_to_verdicts_to_statistics(runs: list[str], tmp_path: Path, capsys:
     assert done[0]["tokens"] == {"prompt": 2400, "completion": 240, "uncounted": 0}
 
 
-def test_no_verdict_is_counted_by_its_cause(runs: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_no_verdict_is_counted_by_its_cause(
+    runs: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     def now_and_then(body: dict[str, Any], n: int) -> Reply:
         return Reply(chat("Both are nice.")) if n in (3, 5) else honest(body)
 
@@ -126,12 +133,12 @@ def test_killed_in_the_middle_it_goes_on_without_repeating(runs: list[str], tmp_
 def test_other_judges_write_into_the_same_file(
     runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["judge", *runs, "--judge", "rubric", "--scorer", "quickstart-rubric"]) == 0
+    assert main(["judge", *runs, "--judge", "rubric", "--scorer", "tests.cli.test_judge:by_length"]) == 0
     assert main(["judge", *runs, "--judge", "fake", "--position-bias", "1", "--prompts", "5"]) == 0
     assert main(["stats", str(tmp_path / "runs" / "verdicts.jsonl")]) == 0
     verdicts = read_verdicts(tmp_path / "runs" / "verdicts.jsonl").verdicts
     assert sorted((v.rater, v.rater_kind) for v in verdicts) == (
-        [("fake", "judge")] * 10 + [("quickstart-rubric", "rubric")] * 12
+        [("fake", "judge")] * 10 + [("tests.cli.test_judge:by_length", "rubric")] * 12
     )
     assert {v.inclusion_probability for v in verdicts if v.rater == "fake"} == {5 / 12}
 
@@ -162,7 +169,10 @@ def test_drifting_samples_are_joined_or_named(tmp_path: Path, capsys: pytest.Cap
         (["--judge", "endpoint", "--model", "m", "--body", "[]"], "a JSON object is accepted"),
         (["--judge", "endpoint", "--model", "m", "--url", "nowhere"], "--url is 'nowhere'"),
         (["--judge", "endpoint", "--model", "m", "--prompt-price", "1"], "belong together"),
-        (["--judge", "endpoint", "--model", "m", "--attempts", "1", "--url", "http://127.0.0.1:9/v1"], "cannot be reached"),
+        (
+            ["--judge", "endpoint", "--model", "m", "--attempts", "1", "--url", "http://127.0.0.1:9/v1"],
+            "cannot be reached",
+        ),
         (["--judge", "fake", "--prompts", "0"], "at least 1"),
         (["--judge", "oracle"], "oracle"),
     ],

@@ -136,7 +136,7 @@ def test_what_cannot_pass_costs_one_request(status: int, says: str) -> None:
 def test_a_used_up_quota_is_not_waited_for() -> None:
     body = {"error": {"code": "insufficient_quota", "message": "no money"}}
     with StandIn(lambda b, n: Reply(body, 429)) as server:
-        with pytest.raises(JudgeError, match="quota is used up.*no money"):
+        with pytest.raises(JudgeError, match=r"quota is used up.*no money"):
             _values(_judge(server), 5)
         assert len(server.requests) == 1
 
@@ -184,7 +184,7 @@ def test_addresses_that_would_give_the_key_away(monkeypatch: pytest.MonkeyPatch)
 
 def test_another_model_than_the_pinned_one_is_refused() -> None:
     with StandIn(lambda body, n: Reply(chat("VERDICT: 1", model="cheap-7b"))) as server:
-        with pytest.raises(JudgeError, match="answered as 'cheap-7b'.*--resolves-to 'cheap-7b'"):
+        with pytest.raises(JudgeError, match=r"answered as 'cheap-7b'.*--resolves-to 'cheap-7b'"):
             _values(_judge(server), 5)
         assert len(server.requests) == 1
         (judgment,) = judge_pairs(_judge(server, resolves_to="cheap-7b"), some_pairs(1))

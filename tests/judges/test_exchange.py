@@ -33,10 +33,17 @@ def _annotation(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("preference", "verdict", "tags"),
     [
-        (1, "a", ()), (1.0, "a", ()), (2.0, "b", ()), (1.5, "tie", ()), (0, "tie", ()), (None, "none", ("no preference",)),
-        (float("nan"), "none", ("no preference",)), (1.0001, "a", ("preference 1.0001",)), (1.98, "b", ("preference 1.98",)),
+        (1, "a", ()),
+        (1.0, "a", ()),
+        (2.0, "b", ()),
+        (1.5, "tie", ()),
+        (0, "tie", ()),
+        (None, "none", ("no preference",)),
+        (float("nan"), "none", ("no preference",)),
+        (1.0001, "a", ("preference 1.0001",)),
+        (1.98, "b", ("preference 1.98",)),
     ],
-)  # fmt: skip
+)
 def test_annotations_are_read(preference: Any, verdict: str, tags: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "annotations.json"
     file.write_text(json.dumps([_annotation(preference=preference)]))
@@ -161,7 +168,14 @@ def test_votes_of_people_and_single_scores_are_read(tmp_path: Path) -> None:
     assert (person.verdict, person.rater, person.rater_kind) == ("b", "expert_3", "human")
 
     def single(model: str, score: float) -> dict[str, Any]:
-        return {"question_id": 81, "model": model, "score": score, "judge": ["gpt-x", "single-v1"], "turn": 1, "tstamp": 1}
+        return {
+            "question_id": 81,
+            "model": model,
+            "score": score,
+            "judge": ["gpt-x", "single-v1"],
+            "turn": 1,
+            "tstamp": 1,
+        }
 
     rows = [single("m1", 7), single("m2", 7.1), single("m3", 9), single("m4", -1)]
     scored = read_verdict_file(lines(tmp_path / "single.jsonl", rows))
@@ -178,7 +192,11 @@ def test_votes_of_people_and_single_scores_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fields", "says"),
-    [({"g1_winner": "m1"}, "field 'g1_winner': is 'm1'"), ({"turn": 3}, "field 'turn'"), ({"judge": 3}, "field 'judge'")],
+    [
+        ({"g1_winner": "m1"}, "field 'g1_winner': is 'm1'"),
+        ({"turn": 3}, "field 'turn'"),
+        ({"judge": 3}, "field 'judge'"),
+    ],
 )
 def test_judgments_that_cannot_be_read(fields: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=says):
@@ -239,6 +257,6 @@ def test_what_the_forms_cannot_hold(tmp_path: Path) -> None:
         write_alpaca_eval(tmp_path / "out", answers)
     with pytest.raises(DataError, match="turns system, user"):
         write_mt_bench(tmp_path / "out", answers)
-    with pytest.raises(DataError, match="none of the .* verdicts belongs"):
+    with pytest.raises(DataError, match=r"none of the .* verdicts belongs"):
         write_mt_bench(tmp_path / "out", read_answers(two), _judged(_runs(tmp_path / "other")))
     assert not (tmp_path / "out").exists()

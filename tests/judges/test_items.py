@@ -28,7 +28,7 @@ def test_an_item_is_the_same_whichever_answer_comes_first() -> None:
 
 def test_answers_that_do_not_join() -> None:
     answers = [answer("a", "1", "p"), answer("b", "2", "p"), answer("a", "3", "q"), answer("b", "4", "r")]
-    with pytest.raises(DataError, match="2 answers lack a partner \\('a': 1, 'b': 1\\).*1 pairs join"):
+    with pytest.raises(DataError, match=r"2 answers lack a partner \('a': 1, 'b': 1\).*1 pairs join"):
         pair_answers(answers)
     paired = pair_answers(answers, common_only=True)
     assert len(paired.pairs) == 1
@@ -55,7 +55,7 @@ def test_the_same_answers_under_two_prompt_ids() -> None:
 
 
 def test_two_prompts_under_one_id() -> None:
-    with pytest.raises(DataError, match="has two texts: 'p'.*'q'"):
+    with pytest.raises(DataError, match=r"has two texts: 'p'.*'q'"):
         pair_answers([answer("a", "1", "p")._replace(prompt_id="7"), answer("b", "2", "q")._replace(prompt_id="7")])
 
 

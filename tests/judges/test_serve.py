@@ -14,7 +14,15 @@ import httpx2
 import pytest
 
 from safetyvalve.errors import JudgeError
-from safetyvalve.judges import EndpointJudge, Opinion, OpinionCache, RetryPolicy, find_address, judge_pairs, pair_answers
+from safetyvalve.judges import (
+    EndpointJudge,
+    Opinion,
+    OpinionCache,
+    RetryPolicy,
+    find_address,
+    judge_pairs,
+    pair_answers,
+)
 from safetyvalve.judges.parsing import CAUSES
 from safetyvalve.models import resolve
 from tests.judges.stand_in import answer

@@ -81,7 +81,15 @@ def test_all_forms_of_the_same_answers_are_the_same_item(rows: list[dict[str, An
 
 
 def test_given_ids_are_kept(tmp_path: Path) -> None:
-    row = {"prompt": "p", "model_a": "x", "answer_a": "1", "model_b": "y", "answer_b": "2", "item_id": "i", "prompt_id": 5}
+    row = {
+        "prompt": "p",
+        "model_a": "x",
+        "answer_a": "1",
+        "model_b": "y",
+        "answer_b": "2",
+        "item_id": "i",
+        "prompt_id": 5,
+    }
     (pair,) = read_pairs([str(lines(tmp_path / "a.jsonl", [row]))]).pairs
     assert (pair.id, pair.prompt_id) == ("i", "5")
     with pytest.raises(DataError, match=r"a.jsonl:2: item 'i' stands on .*a.jsonl:1 already"):
@@ -105,7 +113,11 @@ def test_given_ids_are_kept(tmp_path: Path) -> None:
 )
 def test_rows_that_cannot_be_read_are_named(row: dict[str, Any], says: str, tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
-    rows = [{"prompt": "p", "model": "x", "answer": "1"}, row, {"prompt": "p", "model": "y", "answer": "2", "sample": 9}]
+    rows = [
+        {"prompt": "p", "model": "x", "answer": "1"},
+        row,
+        {"prompt": "p", "model": "y", "answer": "2", "sample": 9},
+    ]
     file.write_text("".join(json.dumps(r) + "\n" for r in rows))
     with pytest.raises(DataError, match=says):
         read_pairs([str(file)])
