@@ -212,8 +212,8 @@ def _print_estimate(questions: Sequence[Question], lang: Language, max_tokens: i
 
 
 def _cache(folder: Path | None) -> OpinionCache:
+    from safetyvalve.folders import cache_folder
     from safetyvalve.judges import OpinionCache
-    from safetyvalve.models import cache_folder
 
     return OpinionCache(folder or cache_folder() / "judges")
 
