@@ -5,6 +5,7 @@ SafetyValveError                what a user can cause and mend; the command line
 ├── DataError                   preference data is missing, malformed or contradicts itself
 ├── ModelError                  a model, tokenizer or chat template cannot be used
 │   └── EngineError             the shared-prefix forward cannot be exact for this model
+├── JudgeError                  a judge cannot be reached, refuses the work, or is not the one that was named
 ├── RunError                    a run folder is missing, incomplete or belongs to another run
 ├── RunInterrupted              somebody stopped the run; it can be resumed
 └── NonFiniteLossError          training produced NaN or infinity; names the examples
@@ -19,6 +20,7 @@ from pathlib import Path
 __all__ = [
     "DataError",
     "EngineError",
+    "JudgeError",
     "ModelError",
     "NonFiniteLossError",
     "RunError",
@@ -65,6 +67,10 @@ class ModelError(SafetyValveError):
 
 class EngineError(ModelError):
     """The shared-prefix forward is not exact for this model."""
+
+
+class JudgeError(SafetyValveError):
+    """A judge cannot be reached, refuses the work, or is not the one that was named."""
 
 
 class RunError(SafetyValveError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.errors import ModelError, shorten
+from safetyvalve.folders import cache_folder
 from safetyvalve.lineage import BASE_FILE, BaseModel, tensors_hash
 from safetyvalve.quantized import four_bit_config, keep_one_kernel
 
@@ -54,17 +54,6 @@ class LoadedModel(NamedTuple):
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-
-
-def cache_folder() -> Path:
-    """Where converted models and reference log-probabilities are kept.
-
-    ``$SAFETYVALVE_CACHE``, else ``$XDG_CACHE_HOME/safetyvalve``, else ``~/.cache/safetyvalve``.
-    """
-    if own := os.environ.get("SAFETYVALVE_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "safetyvalve"
 
 
 def load_model(

@@ -13,6 +13,11 @@ PUBLIC = {
         "effective_token_weight", "implicit_rewards", "ipo_loss", "parity_margin", "peer_settings", "rpo_loss",
         "sft_loss",
     },
+    "safetyvalve.judges": {
+        "Address", "Answer", "EndpointJudge", "Failure", "FakeJudge", "Judge", "Judgment", "Opinion", "OpinionCache",
+        "Pair", "Paired", "Question", "RetryPolicy", "RubricJudge", "draw_prompts", "find_address", "judge_pairs",
+        "pair_answers", "read_answers", "read_pairs", "save_verdicts", "verdicts_of",
+    },
     "safetyvalve.stats": {
         "Agreement", "CalibrationMap", "Design", "Interval", "LengthControlled", "Meaning", "Need", "Overview",
         "Plan", "Position", "PredictionPowered", "Ranked", "Ranking", "RaterKind", "Resolved", "Sequential",

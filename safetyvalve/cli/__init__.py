@@ -14,9 +14,11 @@ from safetyvalve import __version__
 from safetyvalve.cli import (
     annotate,
     configured,
+    convert,
     data,
     doctor,
     init,
+    judge,
     quickstart,
     report,
     resume,
@@ -43,7 +45,9 @@ app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
+app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
+app.command("convert")(convert.convert)
 app.add_typer(testbed.app, name="testbed")
 
 

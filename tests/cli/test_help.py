@@ -24,7 +24,9 @@ def test_help_is_fast() -> None:
             check=True,
         )
         times.append(time.perf_counter() - started)
-    assert all(c in done.stdout for c in ("quickstart", "data", "init", "train", "doctor", "report", "testbed"))
+    assert all(
+        c in done.stdout for c in ("quickstart", "data", "init", "train", "doctor", "report", "judge", "testbed")
+    )
     assert min(times) < 0.5
 
 
