@@ -121,10 +121,12 @@ class DataReport(Record):
     @property
     def dropped_share(self) -> float:
         """Of all rows, if those that were not chosen were like those that were."""
+        if not self.rows:
+            return 0.0
         late = self.tokens.dropped if self.tokens else 0
-        read = self.rows - (len(self.dropped) - late)
-        tokenized = self.chosen or read
-        return 1 - (read / self.rows) * (1 - late / tokenized) if read else float(self.rows > 0)
+        early = len(self.dropped) - late
+        read = self.rows - early
+        return early / self.rows + (read / self.rows * late / (self.chosen or read) if late else 0.0)
 
     def reasons(self) -> dict[str, list[DroppedRow]]:
         """Dropped rows by reason, the most frequent first."""

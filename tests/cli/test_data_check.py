@@ -130,3 +130,25 @@ def test_a_run_has_the_same_report(
     assert "taro@" not in page
     config = (run / "config.yaml").read_text()
     assert f"serving_prompts: {serving}" in config
+
+
+def test_prompts_with_responses(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: str) -> None:
+    file = tmp_path / "sft.jsonl"
+    file.write_text(json.dumps({"prompt": "質問", "completion": "はい"}) + "\n", "utf-8")
+    assert check(file, "--model", model) == 0
+    text = capsys.readouterr().out
+    assert "form prompt-response, 1 rows" in text
+    assert "response mask 1: 'は' 'い' '<|im_end|>' <- end token" in text
+
+
+def test_a_separate_sft_file_counts_its_drops(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path, model: str
+) -> None:
+    file = tmp_path / "sft.jsonl"
+    rows = [{"prompt": f"P{i}", "completion": "<|im_end|>" if i == 4 else "はい"} for i in range(10)]
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    options = ["--steps", "1", "--baseline", "sft-data", "--sft-data", str(file), "--allow-uncovered"]
+    options += ["--sample-prompts", "0", "--max-length", "200", "--on-long", "truncate", "--max-drop", "0.05"]
+    base = ["train", "--data", str(data), "--model", model, "--output", str(tmp_path / "run")]
+    assert main([*base, *options]) == 2
+    assert re.search(r"sft\.jsonl:5: 1 of 10 rows would be dropped \(10\.0%; contains a spec", capsys.readouterr().err)

@@ -9,6 +9,7 @@ import pytest
 
 from safetyvalve.data import (
     Comparison,
+    Loaded,
     Message,
     Place,
     PreferenceExample,
@@ -16,6 +17,7 @@ from safetyvalve.data import (
     Response,
     Tokenized,
     examine,
+    load_demonstrations,
     load_preferences,
     refuse_dropped,
     tokenize_examples,
@@ -164,3 +166,50 @@ def test_truncation_is_no_drop(tmp_path: Path) -> None:
     chosen = preview.parts[1]
     assert (chosen.complete, chosen.last[-1].end, chosen.mask) == (False, False, 1)
     assert "(cut, no end token)" in "\n".join(report.lines())
+
+
+def test_drops_among_chosen_examples_are_not_thinned_by_the_rest(tmp_path: Path) -> None:
+    """Of 40 rows 2 cannot be read, 10 are chosen and 3 of these are too long: 5% and 30% of the other 95%."""
+    file = tmp_path / "d.jsonl"
+    rows = [{"prompt": f"Q{i}", "chosen": "yes", "rejected": "no"} for i in range(40)]
+    rows[38]["rejected"] = rows[39]["rejected"] = " "
+    for row in rows[:3]:
+        row["chosen"] = "y" * 90
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    loaded = load_preferences(file, max_drop=0.05)
+    loaded = Loaded(loaded.examples[:10], loaded.report.model_copy(update={"chosen": 10}))
+    done = tokenize_examples(loaded.examples, TOKENIZER, max_length=80, on_long="drop")
+    report = examine(loaded, Reading("tiny", TOKENIZER, 80, "drop", done))
+    assert report.dropped_share == pytest.approx(0.05 + 0.95 * 0.3)
+    assert (report.kept, report.comparisons) == (35, 7)
+    with pytest.raises(DataError, match=r"5 of 40 rows would be dropped \(33\.5% by the 10 that were chosen; longer"):
+        refuse_dropped(report, 0.3)
+
+
+def test_a_special_token_in_the_baseline_column_drops_the_row(tmp_path: Path) -> None:
+    file = tmp_path / "d.jsonl"
+    row = {"prompt": "Q", "chosen": "yes", "rejected": "no"}
+    file.write_text("".join(json.dumps(row | {"own": text}) + "\n" for text in ("fine", "<|im_end|>")))
+    done = tokenize_examples(load_preferences(file, baseline_column="own").examples, TOKENIZER)
+    assert [e.place.row for e in done.kept if e.place] == [1]
+    assert [d.row for d in done.dropped] == [2]
+
+
+def test_demonstrations(tmp_path: Path) -> None:
+    """Nothing is compared: responses have one histogram, and the preview shows one, cut where one is cut."""
+    file = tmp_path / "d.jsonl"
+    rows = [{"prompt": "質問", "completion": "はい"}, {"prompt": "Q", "responses": ["a", "b" * 90]}]
+    rows += [{"prompt": "Q", "completion": "c"}, {"prompt": "R", "completion": "<|im_end|>"}]
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    loaded = load_demonstrations(file)
+    done = tokenize_examples(loaded.examples, TOKENIZER, max_length=80, on_long="truncate")
+    report = examine(loaded, Reading("tiny", TOKENIZER, 80, "truncate", done))
+    assert [(d.file, d.row) for d in report.dropped] == [(str(file), 4)]
+    assert (report.rows, report.kept, report.comparisons) == (4, 3, 0)
+    assert report.lengths is not None
+    assert report.lengths.summary["response"].count == 4
+    assert report.tokens is not None
+    assert [(t.row, t.cut) for t in report.tokens.truncated] == [(2, [1])]
+    assert [[part.name for part in p.parts] for p in report.tokens.previews] == [["prompt", "response"]] * 2
+    assert [p.parts[1].complete for p in report.tokens.previews] == [True, False]
+    assert "cannot be estimated" in "\n".join(report.lines())
