@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from pydantic import ValidationError
 
+from safetyvalve.data import DataReport
 from safetyvalve.lineage import BaseModel
 from safetyvalve.report.evidence import evidence_of
 from safetyvalve.report.finding import finding
@@ -34,7 +36,6 @@ _DATA = {
     "rows": "rows read",
     "kept": "rows kept",
     "dropped": "rows dropped",
-    "too_long": "kept rows left out as too long",
     "duplicates": "duplicates kept",
     "comparisons": "comparisons",
     "prompts_opening": "distinct opening turns",
@@ -196,6 +197,27 @@ def _data_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield label, f"{value:.1%}"
         else:
             yield label, _plain(value)
+    yield from _more_data_rows(report)
+
+
+def _more_data_rows(recorded: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What only a report of this version says; nothing of one of another version."""
+    try:
+        report = DataReport.model_validate(recorded)
+    except ValidationError:
+        return
+    if report.chosen is not None:
+        yield "examples chosen for the run", str(report.chosen)
+    if report.tokens is not None:
+        yield "rows truncated", str(len(report.tokens.truncated))
+    if report.quality is not None:
+        yield "contradictory pairs of responses", str(len(report.quality.contradictions))
+        noise = report.quality.label_noise
+        yield "labels the wrong way round", "cannot be estimated" if noise is None else str(noise.error_rate)
+    if report.personal is not None:
+        yield "places that look like personal data", str(len(report.personal.findings))
+    if report.coverage is not None:
+        yield "prompts to be served that the data do not cover", str(report.coverage.uncovered)
 
 
 def _environment_rows(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

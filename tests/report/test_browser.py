@@ -10,7 +10,7 @@ import pytest
 
 from safetyvalve.report import write_report
 from tests.report.runs import make_run
-from tests.report.test_page import HOSTILE, checked  # noqa: F401 - a fixture
+from tests.report.test_page import HOSTILE
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory, checked: Path) -> dict[str, Path]:  # noqa: F811
+def pages(tmp_path_factory: pytest.TempPathFactory, checked: Path) -> dict[str, Path]:
     base = tmp_path_factory.mktemp("pages")
     over = make_run(base / "o", "dpo", [0.5, 1.0, 1.2, 0.9, 0.6], responses=HOSTILE)
     good = make_run(base / "g", "rpo-with-a-rather-long-name-of-a-run", [0.5, 0.8, 1.0, 1.1, 1.2])

@@ -144,3 +144,13 @@ def test_a_card_is_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["report", str(run)]) == 0
     assert card.read_text() == "edited"
     assert write_card(make_run(tmp_path / "unfinished", "other", OVEROPTIMIZED)) is None
+
+
+def test_the_data_report_in_the_card(checked: Path, tmp_path: Path) -> None:
+    run, _ = card_of(tmp_path, ALIAS)
+    (run / "data_report.json").write_text((checked / "data_report.json").read_text())
+    text = model_card(read_run(run), run / "model")
+    for row in ("| rows truncated | 2 |", "| contradictory pairs of responses | 1 |", "personal data | 1 |"):
+        assert row in text
+    assert "| labels the wrong way round | 50.0% (95% interval" in text
+    assert "| prompts to be served that the data do not cover | " in text
