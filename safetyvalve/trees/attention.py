@@ -1,8 +1,9 @@
 """Attention over a packed row, tree by tree, plugged into any transformers model that allows it.
 
 The row's plan travels in the place of the attention mask: transformers asks the registered mask function for a
-mask, gets the plan, and hands it to every layer unread. It thus also reaches layers that are recomputed in the
-backward pass under gradient checkpointing, and two threads do not share state.
+mask, telling it the layers' rule (causal, a sliding window, chunks), gets plan and rule back, and hands them to those
+layers unread. They thus also reach layers that are recomputed in the backward pass under gradient checkpointing, and
+two threads do not share state.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,7 +20,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from safetyvalve.errors import EngineError
-from safetyvalve.trees.plan import PackedRow
+from safetyvalve.trees.plan import PackedRow, PositionRule
+from safetyvalve.trees.support import refusal
 
 __all__ = ["NAME", "current_row", "tree_attention"]
 
@@ -26,15 +29,23 @@ NAME = "safetyvalve_tree"
 _MATRIX_LIMIT = 768
 """Longest tree, in tokens, whose scores are held as one matrix: on CPUs that beats SDPA with a mask."""
 
-_UNSAID: Any = object()
-_UNSUPPORTED = ("s_aux", "position_bias", "head_mask", "alibi")
+_UNSUPPORTED = ("position_bias", "head_mask", "alibi")
 """Arguments that change the attention's result in some models."""
 
 _current: ContextVar[PackedRow | None] = ContextVar("safetyvalve_packed_row", default=None)
 
 
-def _plan_as_mask(*_: Any, **__: Any) -> PackedRow | None:
-    return _current.get()
+@dataclass(frozen=True, eq=False)
+class _LayerMask:
+    """What a layer is given for a mask: the row, and what the layer lets a token of one sequence see."""
+
+    row: PackedRow
+    rule: PositionRule
+
+
+def _plan_as_mask(*_: Any, mask_function: PositionRule, **__: Any) -> _LayerMask | None:
+    row = _current.get()
+    return None if row is None else _LayerMask(row, mask_function)
 
 
 def _tree_attention(
@@ -42,15 +53,18 @@ def _tree_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: PackedRow | None,
+    attention_mask: _LayerMask | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     softcap: float | None = None,
-    sliding_window: int | None = _UNSAID,
+    s_aux: Tensor | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """query [1, head, token, dim], key and value [1, kv head, token, dim] -> [1, token, head, dim]."""
-    if not isinstance(attention_mask, PackedRow):
+    """query [1, head, token, dim], key and value [1, kv head, token, dim] -> [1, token, head, dim].
+
+    A window among ``others`` is for kernels that get no mask; here the mask has it.
+    """
+    if not isinstance(attention_mask, _LayerMask):
         raise EngineError(
             f"{type(module).__name__} did not pass the packed row on to its attention, so the shared-prefix forward "
             "cannot be exact for this model. Use --engine padded."
@@ -61,30 +75,35 @@ def _tree_attention(
                 f"{type(module).__name__} passes '{name}' to its attention, which the shared-prefix forward does not "
                 "know. Use --engine padded."
             )
-    if sliding_window is _UNSAID:
-        # Some models set the window on the layer and leave it out of the call; None in the call means no window.
-        sliding_window = getattr(module, "sliding_window", None)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     parts = [
         _one_tree(
             query[:, :, s.start : s.stop],
             key[:, :, s.start : s.stop],
             value[:, :, s.start : s.stop],
-            s.allowed(sliding_window),
+            s.allowed(attention_mask.rule),
             scaling,
             softcap,
+            s_aux,
             dropout if module.training else 0.0,
         )
-        for s in attention_mask.segments
+        for s in attention_mask.row.segments
     ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
 
 def _one_tree(
-    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, scaling: float, softcap: float | None, dropout: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    allowed: Tensor,
+    scaling: float,
+    softcap: float | None,
+    sinks: Tensor | None,
+    dropout: float,
 ) -> Tensor:
-    """[1, head, token, dim] in, the same out."""
-    if softcap is None and query.shape[2] > _MATRIX_LIMIT:
+    """[1, head, token, dim] in, [1, head, token, value dim] out; ``sinks`` [head] are scores that draw weight away."""
+    if softcap is None and sinks is None and query.shape[2] > _MATRIX_LIMIT:
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask=allowed, dropout_p=dropout, scale=scaling, enable_gqa=True
         )
@@ -96,12 +115,15 @@ def _one_tree(
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
     scores = scores.view(batch, groups, heads // groups, tokens, tokens).masked_fill(~allowed, float("-inf"))
+    if sinks is not None:
+        column = sinks.view(1, groups, heads // groups, 1, 1).expand(batch, -1, -1, tokens, 1)
+        scores = torch.cat([scores, column.to(scores.dtype)], dim=-1)
     accurate = torch.promote_types(scores.dtype, torch.float32)
-    weights = torch.softmax(scores, dim=-1, dtype=accurate).to(value.dtype)
+    weights = torch.softmax(scores, dim=-1, dtype=accurate)[..., :tokens].to(value.dtype)
     if dropout:
         weights = F.dropout(weights, dropout)
-    out = weights.view(batch, groups, heads // groups * tokens, tokens) @ value
-    return out.view(batch, heads, tokens, dim)
+    out = weights.reshape(batch, groups, heads // groups * tokens, tokens) @ value
+    return out.view(batch, heads, tokens, value.shape[-1])
 
 
 AttentionInterface.register(NAME, _tree_attention)
@@ -122,10 +144,10 @@ def tree_attention(model: PreTrainedModel) -> Iterator[None]:
     if before == NAME:
         yield
         return
-    if not model._can_set_attn_implementation():
+    if reason := refusal(model):
         raise EngineError(
-            f"{type(model).__name__} does not take its attention from the registry of transformers, so the "
-            "shared-prefix forward is not available for it. Use --engine padded."
+            f"{type(model).__name__} {reason}, so the shared-prefix forward is not available for it. Use --engine "
+            "padded."
         )
     model.set_attn_implementation(NAME)
     try:

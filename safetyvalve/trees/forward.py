@@ -14,6 +14,7 @@ from safetyvalve.trees.attention import current_row, tree_attention
 from safetyvalve.trees.head import chunked_logps, logits_function
 from safetyvalve.trees.padded import padded_logps
 from safetyvalve.trees.plan import Engine, PackedRow, Tree, pack_row
+from safetyvalve.trees.support import check_length
 
 __all__ = ["ResponseLogps", "packed_hidden_states", "response_logps", "underlying"]
 
@@ -58,6 +59,7 @@ def response_logps(
 
     Raises:
         EngineError: ``tree`` is not available for this model.
+        ModelError: a sequence so long that this model would compute its neighbours differently.
         UsageError: a tree without tokens, or an unknown engine.
     """
     if engine not in ("tree", "padded"):
@@ -91,9 +93,14 @@ def underlying(model: PreTrainedModel) -> PreTrainedModel:
 
 def packed_hidden_states(model: PreTrainedModel, row: PackedRow) -> Tensor:
     """[token, hidden]: the model's last hidden states over a packed row."""
+    check_length(model, int(row.position_ids.max()) + 1)
+    ids = row.input_ids[None]
+    # Llama 4 keeps its inner model under another name than its class says, so that it is its own base.
+    body = model.model if model.base_model is model else model.base_model
     with tree_attention(model), current_row(row):
-        output = model.base_model(
-            input_ids=row.input_ids[None], position_ids=row.position_ids[None], attention_mask=None, use_cache=False
+        # Without a mask transformers would take the restarting positions for packed sequences of its own kind.
+        output = body(
+            input_ids=ids, position_ids=row.position_ids[None], attention_mask=torch.ones_like(ids), use_cache=False
         )
     hidden: Tensor = output.last_hidden_state[0]
     return hidden

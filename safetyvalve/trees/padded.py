@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from safetyvalve.trees.plan import Tree
+from safetyvalve.trees.support import check_length
 
 __all__ = ["padded_logits", "padded_logps"]
 
@@ -31,6 +32,7 @@ def padded_logits(model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:
     """
     rows = [(tree.prompt_ids, response) for tree in trees for response in tree.response_ids]
     longest = max(len(prompt) + len(response) for prompt, response in rows)
+    check_length(model, longest)
     ids = torch.zeros(len(rows), longest, dtype=torch.int64)
     mask = torch.zeros(len(rows), longest, dtype=torch.int64)
     for index, (prompt, response) in enumerate(rows):

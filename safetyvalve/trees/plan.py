@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -11,10 +11,19 @@ from torch import Tensor
 
 from safetyvalve.errors import UsageError
 
-__all__ = ["Engine", "PackedRow", "Segment", "Tree", "pack_row"]
+__all__ = ["Engine", "PackedRow", "PositionRule", "Segment", "Tree", "causal", "pack_row"]
 
 Engine = Literal["tree", "padded"]
 """``tree`` computes each prompt once; ``padded`` is the model's own forward, one row a response."""
+
+PositionRule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""``(batch, head, query position, key position) -> bool``, broadcast: a layer's rule for one sequence on its own, in
+the form of a mask function of transformers. It says what is causal, within a window or in the same chunk."""
+
+
+def causal(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    """A token sees itself and what is before it."""
+    return key <= query
 
 
 class Tree(NamedTuple):
@@ -39,23 +48,22 @@ class Segment:
     """int64 [segment token]: place in the tree; restarts after the prompt for every response."""
     branch: Tensor
     """int64 [segment token]: 0 for the prompt, k for the k-th response counted from 1."""
-    _masks: dict[int | None, Tensor] = field(default_factory=dict)
+    _masks: dict[PositionRule, Tensor] = field(default_factory=dict)
 
-    def allowed(self, window: int | None = None) -> Tensor:
-        """bool [query, key]: a token sees earlier tokens of its prompt and of its own response, within the window.
+    def allowed(self, rule: PositionRule = causal) -> Tensor:
+        """bool [query, key]: a token sees its prompt and its own response, as far as ``rule`` lets it.
 
-        Computed once a window; every layer asks for it.
+        Computed once a rule; every layer asks for it.
         """
-        if window not in self._masks:
-            self._masks[window] = self._allowed(window)
-        return self._masks[window]
+        if rule not in self._masks:
+            self._masks[rule] = self._allowed(rule)
+        return self._masks[rule]
 
-    def _allowed(self, window: int | None) -> Tensor:
-        query, key = self.positions[:, None], self.positions[None, :]
+    def _allowed(self, rule: PositionRule) -> Tensor:
         own = (self.branch[None, :] == 0) | (self.branch[None, :] == self.branch[:, None])
-        mask = own & (key <= query)
-        # A window counts positions, not packed indices: the two differ from the second response on.
-        return mask if window is None else mask & (query - key < window)
+        zero = self.positions.new_zeros(())
+        # The rule counts positions, not packed indices: the two differ from the second response on.
+        return own & rule(zero, zero, self.positions[:, None], self.positions[None, :])
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from safetyvalve.errors import EngineError, UsageError
+from safetyvalve.errors import EngineError, ModelError, UsageError
 from safetyvalve.quantized import full_precision
 from safetyvalve.trees.forward import response_logps
 from safetyvalve.trees.plan import Engine, Tree
@@ -31,6 +31,7 @@ def largest_difference(model: PreTrainedModel, trees: Sequence[Tree]) -> float:
 
     Raises:
         EngineError: the shared-prefix forward cannot run at all.
+        ModelError: a tree is too long for this model in either forward.
     """
     was_training = model.training
     model.eval()
@@ -38,7 +39,7 @@ def largest_difference(model: PreTrainedModel, trees: Sequence[Tree]) -> float:
         with torch.no_grad(), torch.autocast(model.device.type, enabled=False), full_precision(model):
             try:
                 tree = response_logps(model, trees, engine="tree").tokens
-            except EngineError:
+            except ModelError:  # EngineError among them
                 raise
             except Exception as error:
                 # Whatever a model does with a mask that it does not know, the plain forward is the way out.
@@ -63,6 +64,7 @@ def choose_engine(model: PreTrainedModel, trees: Sequence[Tree], *, wanted: str 
 
     Raises:
         EngineError: ``tree`` was wanted and is not exact.
+        ModelError: a tree is too long for this model in either forward.
         UsageError: unknown name.
     """
     if wanted == "padded":
@@ -80,7 +82,8 @@ def choose_engine(model: PreTrainedModel, trees: Sequence[Tree], *, wanted: str 
         return EngineChoice("tree", f"equal to the plain forward within {difference:.1e} nats a token")
     reason = (
         f"the shared-prefix forward of {type(model).__name__} differs from the plain one by {difference:.2g} nats a "
-        f"token on the first batch; at most {tolerance:g} is accepted"
+        f"token on the {len(trees)} examples compared, the longest of {max(t.n_tokens for t in trees)} tokens; at most "
+        f"{tolerance:g} is accepted"
     )
     if wanted == "tree":
         raise EngineError(reason + ". Use --engine auto or --engine padded.")

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BloomConfig, BloomForCausalLM, Exaone4Config, Exaone4ForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
 
-from safetyvalve.errors import EngineError, UsageError
+from safetyvalve.errors import EngineError, ModelError, UsageError
 from safetyvalve.trees import Tree, choose_engine, pack_row, response_logps
+from tests.families import COMMON, REFUSED, Family
 from tests.tiny import random_tree, tiny_model
 
 TREES = [random_tree(11, 7, 9, seed=1), random_tree(4, 6, seed=2)]
@@ -45,11 +46,6 @@ def small(cls: type[LlamaForCausalLM]) -> LlamaForCausalLM:
     return cls(config).eval()
 
 
-def bloom() -> BloomForCausalLM:
-    torch.manual_seed(0)
-    return BloomForCausalLM(BloomConfig(vocab_size=260, hidden_size=32, n_layer=2, n_head=4)).eval()
-
-
 def test_auto_takes_the_tree_and_says_why() -> None:
     choice = choose_engine(tiny_model(), TREES)
     assert choice.engine == "tree"
@@ -59,9 +55,8 @@ def test_auto_takes_the_tree_and_says_why() -> None:
 @pytest.mark.parametrize(
     ("model", "fragment"),
     [
-        (lambda: small(SharperLlama), "SharperLlama differs"),
+        (lambda: small(SharperLlama), "on the 2 examples compared, the longest of 27 tokens"),
         (lambda: small(BrokenLlama), "fails in the shared-prefix forward"),
-        (bloom, "does not take its attention from the registry"),
     ],
 )
 class TestInexact:
@@ -76,7 +71,7 @@ class TestInexact:
 
 
 def test_padded_is_not_questioned() -> None:
-    assert choose_engine(bloom(), TREES, wanted="padded").engine == "padded"
+    assert choose_engine(tiny_model("bloom"), TREES, wanted="padded").engine == "padded"
 
 
 def test_dropout_does_not_disturb_the_comparison() -> None:
@@ -85,15 +80,60 @@ def test_dropout_does_not_disturb_the_comparison() -> None:
     assert model.training
 
 
-def test_a_layer_that_says_it_has_no_window_has_none() -> None:
-    """Exaone 4 keeps a window on every layer and passes None where it does not apply."""
-    torch.manual_seed(0)
-    config = Exaone4Config(
-        vocab_size=260, hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, sliding_window=16, sliding_window_pattern=2, pad_token_id=0,
-    )  # fmt: skip
-    model = Exaone4ForCausalLM(config).eval()
-    assert choose_engine(model, [random_tree(60, 30, 20, seed=5)]).engine == "tree"
+_REASONS = {
+    "mamba": "recurrent layers ('linear_attention')",
+    "jamba": "recurrent layers ('linear_attention')",
+    "qwen3_next": "recurrent layers ('linear_attention')",
+    "lfm2": "convolutions along the tokens ('conv')",
+    "rwkv": "carries a recurrent state",
+    "llama4_text, tempered": "attn_temperature_tuning",
+}
+
+
+@pytest.mark.parametrize("family", REFUSED, ids=lambda f: f.name)
+def test_refused_by_name(family: Family) -> None:
+    model = tiny_model(family.name)
+    reason = _REASONS.get(family.name, "does not take its attention from the registry")
+    choice = choose_engine(model, TREES)
+    assert choice.engine == "padded"
+    assert choice.reason.startswith(type(model).__name__)
+    assert reason in choice.reason
+    for call in (lambda: choose_engine(model, TREES, wanted="tree"), lambda: response_logps(model, TREES)):
+        with pytest.raises(EngineError, match="Use --engine padded") as caught:
+            call()
+        assert reason in str(caught.value)
+    assert response_logps(model, TREES, engine=choice.engine).tokens.isfinite().all()
+
+
+class TestPositionsThatDependOnTheBatch:
+    """Phi-3 of long context turns all positions of a batch differently once one sequence is long."""
+
+    @staticmethod
+    def model() -> Phi3ForCausalLM:
+        torch.manual_seed(0)
+        rope = {
+            "rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 32,
+            "short_factor": [1.0] * 4, "long_factor": [4.0] * 4,
+        }  # fmt: skip
+        config = Phi3Config(**COMMON, original_max_position_embeddings=32, rope_parameters=rope)
+        return Phi3ForCausalLM(config).eval()
+
+    @pytest.mark.parametrize("engine", ["tree", "padded"])
+    def test_long_sequences_are_refused(self, engine: str) -> None:
+        with pytest.raises(ModelError, match=r"has 33 tokens; past 32 .* set --max-length 32"):
+            response_logps(self.model(), [*TREES, random_tree(20, 13)], engine=engine)
+        with pytest.raises(ModelError, match="has 33 tokens"):
+            choose_engine(self.model(), [random_tree(20, 13)])
+
+    def test_up_to_the_length_it_is_exact(self) -> None:
+        assert choose_engine(self.model(), [*TREES, random_tree(20, 12)]).engine == "tree"
+
+    def test_the_plain_model_does_what_we_refuse(self) -> None:
+        model, ids = self.model(), torch.tensor([random_tree(20, 20).prompt_ids * 2])
+        with torch.no_grad():
+            alone = model(input_ids=ids[:, :20]).logits
+            long = model(input_ids=ids).logits[:, :20]
+        assert (alone - long).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safetyvalve.errors import UsageError
 from safetyvalve.trees import pack_by_budget
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 400), max_size=60), st.integers(1, 500))
 def test_every_item_once_and_within_budget(sizes: list[int], budget: int) -> None:
     groups = pack_by_budget(sizes, budget)
@@ -18,6 +19,7 @@ def test_every_item_once_and_within_budget(sizes: list[int], budget: int) -> Non
         assert len(group) == 1 or sum(sizes[i] for i in group) <= budget
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=60))
 def test_no_two_groups_could_be_one(sizes: list[int]) -> None:
     totals = sorted(sum(sizes[i] for i in g) for g in pack_by_budget(sizes, 100))
