@@ -112,6 +112,9 @@ def train(
     report_to: list[str] | None = _option(
         None, _OBSERVATION, "Tracker that is sent the figures too: tensorboard, wandb, mlflow or trackio; repeatable."
     ),
+    dry_run: bool = _option(
+        False, _DATA, "Check the data, print memory, time and the first batch of the run, and stop.", "--dry-run"
+    ),
     lang: Literal["en", "ja"] = _option("en", _OBSERVATION, "Language of the report: en or ja."),
 ) -> None:
     """Align a model by RPO, DPO, IPO or SFT, and report whether it overoptimized.
@@ -181,6 +184,12 @@ def train(
         fine_tuning=FineTuning(fine_tune, lora_rank, lora_alpha, lora_targets, merge, save_dtype),
         scorer=scorer,
     )
+    if dry_run:
+        from safetyvalve.training import dry_run as estimate
+
+        for line in estimate(settings, scorer=load_scorer(scorer), progress=Progress(name=settings.name)).lines():
+            print(line)
+        return
     run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name))
     from safetyvalve.cli.report import report
 

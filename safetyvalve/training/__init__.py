@@ -1,5 +1,6 @@
 """Training of policies: RPO and its relatives."""
 
+from safetyvalve.training.estimate import Estimate
 from safetyvalve.training.folder import RunFolder, environment
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
@@ -11,7 +12,7 @@ from safetyvalve.training.objective import (
     Terms,
     Totals,
 )
-from safetyvalve.training.pipeline import resume_training, run_training
+from safetyvalve.training.pipeline import DryRun, dry_run, resume_training, run_training
 from safetyvalve.training.policy import PolicyTrainer
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
@@ -36,6 +37,8 @@ __all__ = [
     "Baseline",
     "Checkpointing",
     "DataSource",
+    "DryRun",
+    "Estimate",
     "FineTuning",
     "Forward",
     "HeldOutMeter",
@@ -55,6 +58,7 @@ __all__ = [
     "Terms",
     "Totals",
     "TrainingResult",
+    "dry_run",
     "environment",
     "resume_training",
     "run_training",

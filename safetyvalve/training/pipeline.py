@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,16 +36,38 @@ from safetyvalve.encoders import load_encoder
 from safetyvalve.errors import DataError, RunError, UsageError
 from safetyvalve.models import base_record, cache_folder, is_adapter, load_model
 from safetyvalve.training.baseline_plan import BaselinePlan, Carried
+from safetyvalve.training.estimate import Estimate, estimate_run
 from safetyvalve.training.folder import RunFolder, environment, read_config
 from safetyvalve.training.meaning import meaning_lines, meaning_of
+from safetyvalve.training.preview import preview_batch
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
 from safetyvalve.training.sampling import Scorer
 from safetyvalve.training.settings import DataSource, RunSettings
+from safetyvalve.training.stopwatch import Scratch
 from safetyvalve.training.trackers import Trackers, check_installed
-from safetyvalve.trees import ReferenceCache, weights_hash
+from safetyvalve.trees import EngineChoice, ReferenceCache, weights_hash
 
-__all__ = ["resume_training", "run_training"]
+__all__ = ["DryRun", "dry_run", "resume_training", "run_training"]
+
+
+class DryRun(NamedTuple):
+    """What a run would take, and its first step as the model sees it."""
+
+    estimate: Estimate
+    preview: list[str]
+
+    def lines(self) -> list[str]:
+        """For a person to read."""
+        return [*self.estimate.lines(), *self.preview]
+
+
+class _HasEngine(Protocol):
+    @property
+    def engine(self) -> EngineChoice: ...
+
+
+Outcome = TypeVar("Outcome", bound=_HasEngine)
 
 
 class _Prepared(NamedTuple):
@@ -76,33 +100,74 @@ def run_training(
             it got.
     """
     progress = progress or Progress(enabled=False)
-    check_installed(settings.reporting.report_to)
-    _refuse_adapter_on_adapter(settings)
-    gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
-    loaded = _choose(_load(settings), settings.source, progress)
-    serving = load_serving_prompts(settings.source.serving_prompts) if settings.source.serving_prompts else []
-    split = split_by_opening(loaded.examples, held_out=settings.source.held_out, seed=settings.source.split_seed)
-    plan = BaselinePlan(settings, split)
+    source = _read(settings, progress)
     folder = RunFolder(output, resume=resume)
     try:
-        return _run(settings, loaded, serving, split, plan, folder, scorer=scorer, progress=progress, resume=resume)
+        return _run(settings, source, folder, train_policy, scorer=scorer, progress=progress, resume=resume)
     finally:
         folder.close()
 
 
+def dry_run(settings: RunSettings, *, scorer: Scorer | None = None, progress: Progress | None = None) -> DryRun:
+    """Check the data, then measure the first steps of the run that ``settings`` describe. Leaves no folder.
+
+    Args:
+        settings, scorer, progress: as :func:`run_training`.
+
+    Raises:
+        SafetyValveError: what :func:`run_training` would raise; or the run does not fit into memory.
+    """
+    started = time.perf_counter()
+    progress = progress or Progress(enabled=False)
+    preview: list[str] = []
+
+    def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *data: Any, **arguments: Any) -> Estimate:
+        estimate = estimate_run(model, tokenizer, *data, **arguments, started=started)
+        preview.extend(preview_batch(estimate.first_batch, tokenizer))
+        return estimate
+
+    source = _read(settings, progress)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Scratch(Path(scratch) / "run")
+        try:
+            estimate = _run(settings, source, folder, measure, scorer=scorer, progress=progress, resume=False)
+        finally:
+            folder.close()
+    return DryRun(estimate, preview)
+
+
+class _Source(NamedTuple):
+    """What was read, before any model is."""
+
+    loaded: Loaded
+    serving: Sequence[ServingPrompt]
+    split: Split
+    plan: BaselinePlan
+
+
+def _read(settings: RunSettings, progress: Progress) -> _Source:
+    check_installed(settings.reporting.report_to)
+    _refuse_adapter_on_adapter(settings)
+    gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
+    loaded = _choose(_load(settings), settings.source, progress)
+    serving = load_serving_prompts(settings.source.serving_prompts) if settings.source.serving_prompts else []
+    split = split_by_opening(loaded.examples, held_out=settings.source.held_out, seed=settings.source.split_seed)
+    return _Source(loaded, serving, split, BaselinePlan(settings, split))
+
+
 def _run(
     settings: RunSettings,
-    loaded: Loaded,
-    serving: Sequence[ServingPrompt],
-    split: Split,
-    plan: BaselinePlan,
+    source: _Source,
     folder: RunFolder,
+    train: Callable[..., Outcome],
     *,
     scorer: Scorer | None,
     progress: Progress,
     resume: bool,
-) -> TrainingResult:
+) -> Outcome:
+    """Everything from the model to the record; ``train`` is :func:`train_policy` or takes its arguments."""
+    loaded, serving, split, plan = source
     if not resume:
         folder.write_config(settings.flat())  # first: a run that stops at any later moment can be resumed from it
     four_bit = None
@@ -136,7 +201,7 @@ def _run(
     for line in [*plan.lines, *meaning_lines(meaning, settings.objective)]:
         progress.line(line)
     folder.write_json("settings.json", meaning)
-    result = train_policy(
+    result = train(
         model,
         tokenizer,
         data.carried.train,

@@ -32,6 +32,7 @@ from safetyvalve.training.checkpoints import CheckpointCallback, StopRequest, la
 from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
+from safetyvalve.training.memory import check_weights_fit
 from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import PolicyTrainer, resident_gib
 from safetyvalve.training.progress import Progress
@@ -41,7 +42,7 @@ from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, 
 from safetyvalve.training.trackers import RecordedArguments, Trackers
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 
-__all__ = ["TrainingResult", "train_policy", "visited"]
+__all__ = ["TrainingResult", "telling", "train_policy", "visited"]
 
 
 class TrainingResult(NamedTuple):
@@ -148,6 +149,7 @@ def train_policy(
         NonFiniteLossError: a loss that is not finite; the record up to there stays.
         DataError: nothing to train on.
         RunInterrupted: somebody asked to stop by SIGINT or SIGTERM; a checkpoint was saved.
+        UsageError: weights, reference, gradients and optimizer alone exceed the memory of the machine.
         RunError: the disk is full; what was saved before is whole.
     """
     if not train:
@@ -166,7 +168,7 @@ def train_policy(
     if not getattr(model, "is_quantized", False):  # those were loaded where they stay
         model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     trees = [Tree(t.prompt_ids, t.response_ids) for t in train]
-    choice = choose_engine(model, _telling(trees), wanted=optimization.engine)
+    choice = choose_engine(model, telling(trees), wanted=optimization.engine)
     progress.line(f"engine: {choice.engine} ({choice.reason})")
     measured = [tokens for _, tokens in held_out[: observation.held_out_examples]]
     measured += sft.held_out[: observation.held_out_examples] if sft is not None else []
@@ -182,6 +184,7 @@ def train_policy(
     pool = referenced[len(train) : len(train) + len(joining)]
     fine_tuning = fine_tuning or FineTuning()
     policies = split_policy(model, fine_tuning, seed=optimization.seed)
+    check_weights_fit(policies.policy, own_reference=not fine_tuning.adapts)
     forward = Forward(choice.engine, optimization.token_budget, optimization.autocast)
     evaluate = _Evaluate(
         HeldOutMeter(referenced[len(train) + len(joining) :], objective, forward),
@@ -296,7 +299,7 @@ def visited(train: Sequence[TokenizedExample], o: Optimization, *, a_step: int |
     return list(train) if needed >= len(train) else random.Random(o.seed).sample(list(train), needed)
 
 
-def _telling(trees: Sequence[Tree]) -> list[Tree]:
+def telling(trees: Sequence[Tree]) -> list[Tree]:
     """Trees to compare the engines on: the shortest, the median and the longest, past any window that matters."""
     order = sorted(trees, key=lambda t: t.n_tokens)
     return [order[i] for i in sorted({0, len(order) // 2, len(order) - 1})]

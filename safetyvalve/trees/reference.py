@@ -88,6 +88,18 @@ class ReferenceCache:
             _write(file, torch.cat(complete))
         return complete
 
+    def holds(
+        self,
+        model: PreTrainedModel,
+        trees: Sequence[Tree],
+        *,
+        engine: Engine,
+        autocast: torch.dtype | None = None,
+    ) -> bool:
+        """Whether :meth:`sums` would be answered from disk."""
+        file = self._file(model, trees, engine, autocast)
+        return file is not None and file.exists()
+
     def _file(
         self, model: PreTrainedModel, trees: Sequence[Tree], engine: Engine, autocast: torch.dtype | None
     ) -> Path | None:

@@ -47,7 +47,9 @@ def largest_difference(model: PreTrainedModel, trees: Sequence[Tree]) -> float:
                     f"{type(model).__name__} fails in the shared-prefix forward ({type(error).__name__}: {error}). "
                     "Use --engine padded."
                 ) from error
-            plain = response_logps(model, trees, engine="padded").tokens
+            # One response at a time: full logits of them all could be the largest thing that a run ever holds.
+            alone = [Tree(tree.prompt_ids, (response,)) for tree in trees for response in tree.response_ids]
+            plain = torch.cat([response_logps(model, [t], engine="padded").tokens for t in alone])
     finally:
         model.train(was_training)
     return float((tree - plain).abs().max())

@@ -1,0 +1,291 @@
+"""What a run will need, measured on its own first steps: ``safetyvalve train --dry-run``.
+
+The run itself is started, with its own data order, on a scratch folder; it is stopped after a few steps, and the
+reference pass covers a sample. What was timed is then scaled by tokens to the whole run. So whatever a run does is in
+the estimate, and no constant of any machine is.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from safetyvalve.data import PreferenceExample, TokenizedExample
+from safetyvalve.errors import RunInterrupted, UsageError
+from safetyvalve.training.baseline import SftPool, SftTrees
+from safetyvalve.training.folder import RunFolder
+from safetyvalve.training.forward import Forward
+from safetyvalve.training.heldout import HeldOutMeter
+from safetyvalve.training.memory import (
+    GIB,
+    available_bytes,
+    check_weights_fit,
+    peak_resident_bytes,
+    reset_peak,
+    standing_bytes,
+)
+from safetyvalve.training.objective import Objective, ReferencedExample
+from safetyvalve.training.run import telling, train_policy, visited
+from safetyvalve.training.sampling import Scorer
+from safetyvalve.training.settings import Checkpointing, Observation, Optimization
+from safetyvalve.training.stopwatch import SampledReference, Stopwatch, batch_tokens
+from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine, tokens_computed
+
+__all__ = ["Estimate", "estimate_run", "evaluations", "kept_bytes", "predicted_peak"]
+
+STEPS = 4
+"""Steps that are run; the first fills the optimizer's state and is not timed."""
+SAMPLES = 64
+"""Answers sampled together by a run; more take proportionally longer."""
+HELD_OUT = 16
+"""Held-out examples that are measured; the rest is scaled by tokens."""
+GRADIENT_EXAMPLES = HeldOutMeter._field_defaults["grad_examples"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take. Writing checkpoints and the trained model is not in it."""
+
+    peak_bytes: int
+    """Most resident memory of the process, of the host where training is on a GPU."""
+    available_bytes: int
+    engine: EngineChoice
+    seconds_per_step: float
+    tokens_per_step: float
+    """Tokens computed, mean over the run's steps."""
+    seconds: dict[str, float]
+    """Of each part of the run, in order."""
+    first_batch: list[TokenizedExample]
+    """What the first optimizer step trains on."""
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+    def lines(self) -> list[str]:
+        """For a person to read."""
+        parts = ", ".join(f"{name} {_duration(value)}" for name, value in self.seconds.items())
+        return [
+            f"memory: {self.peak_bytes / GIB:.2f} GiB resident at the peak, of {self.available_bytes / GIB:.1f} GiB "
+            "that can be had",
+            f"a step: {self.seconds_per_step:.2g} s ({self.tokens_per_step:,.0f} tokens computed)",
+            f"the run: {_duration(self.total_seconds)} ({parts}), without writing checkpoints and the model",
+        ]
+
+
+def evaluations(steps: int, every: int) -> int:
+    """How often a run is measured: before the first step, every ``every`` steps and after the last."""
+    return 1 + math.ceil(steps / every)
+
+
+def predicted_peak(now: int, standing: int, weights: int, per_token: float, tokens: int) -> int:
+    """Resident bytes at the height of the heaviest micro-batch.
+
+    Args:
+        now: resident bytes with the model loaded.
+        standing: bytes held between micro-batches, see :func:`safetyvalve.training.memory.standing_bytes`.
+        weights: bytes of the loaded model, which ``now`` and ``standing`` both have.
+        per_token: bytes kept for the backward pass, a token.
+        tokens: of the heaviest micro-batch.
+    """
+    return round(now + standing - weights + per_token * tokens)
+
+
+def estimate_run(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[TokenizedExample],
+    held_out: Sequence[tuple[PreferenceExample, TokenizedExample]],
+    *,
+    folder: RunFolder,
+    objective: Objective,
+    optimization: Optimization,
+    observation: Observation,
+    reference_cache: ReferenceCache,
+    sft: SftTrees | None = None,
+    scorer: Scorer | None = None,
+    started: float | None = None,
+    **_: Any,
+) -> Estimate:
+    """Measure the first steps of the run that these arguments describe.
+
+    Arguments are those of :func:`safetyvalve.training.train_policy`; trackers, checkpoints and progress are left out.
+
+    Args:
+        model: is trained for a few steps and of no use afterwards.
+        folder: a scratch folder, see :class:`safetyvalve.training.stopwatch.Scratch`.
+        started: ``time.perf_counter()`` when the program began to load, which is part of the run; None for now.
+
+    Raises:
+        UsageError: the run does not fit into the memory that can be had; says what would.
+        SafetyValveError: what the run itself would raise.
+    """
+    begun = time.perf_counter()
+    reset_peak()
+    check_weights_fit(model)
+    steps = min(STEPS, optimization.steps)
+    shortened = replace(
+        observation,
+        every=steps,
+        held_out_examples=min(HELD_OUT, observation.held_out_examples),
+        prompts=min(max(1, SAMPLES // observation.samples_per_prompt), observation.prompts),
+    )
+    trees = [Tree(t.prompt_ids, t.response_ids) for t in visited(train, optimization)]
+    joining = visited(sft.train, optimization, a_step=sft.per_step) if sft is not None else []
+    choice = choose_engine(model, telling(trees), wanted=optimization.engine)
+    forward = Forward(choice.engine, optimization.token_budget, optimization.autocast)
+    _check_activations_fit(model, trees, forward, optimization.prompts_per_step)
+    measured = [Tree(t.prompt_ids, t.response_ids) for _, t in held_out[: observation.held_out_examples]]
+    if sft is not None:
+        measured += [Tree(t.prompt_ids, t.response_ids) for t in sft.held_out[: observation.held_out_examples]]
+    passed = [*trees, *(Tree(t.prompt_ids, t.response_ids) for t in joining), *measured]
+    ask = time.perf_counter()
+    hit = reference_cache.holds(model, passed, engine=choice.engine, autocast=optimization.autocast)
+    asking = time.perf_counter() - ask
+    watch, reference = Stopwatch(forward, steps, _pool(joining, sft, optimization.seed)), SampledReference()
+    launched = time.perf_counter()
+    try:
+        train_policy(
+            model,
+            tokenizer,
+            train,
+            held_out,
+            folder=folder,
+            objective=objective,
+            optimization=replace(optimization, engine=choice.engine),
+            observation=shortened,
+            reference_cache=reference,
+            sft=sft,
+            checkpointing=Checkpointing(0),
+            scorer=scorer,
+            progress=watch,
+        )
+    except RunInterrupted:
+        if len(watch.taken) < steps:  # by a person, and not by the stopwatch
+            raise RunInterrupted("the dry run was stopped; it has nothing to resume.") from None
+    setup = time.perf_counter() - launched - reference.seconds - watch.seconds
+    tokens = mean(batch_tokens(batch, forward) for batch in watch.batches)
+    step = watch.step_seconds(tokens)
+    pass_tokens = sum(tokens_computed(t, choice.engine) for t in passed)
+    first, later = (
+        _whole_evaluation(seconds, reference.per_token, forward, measured, held_out, observation, shortened)
+        for seconds in watch.evaluations
+    )
+    return Estimate(
+        peak_bytes=peak_resident_bytes(),
+        available_bytes=available_bytes(),
+        engine=choice,
+        seconds_per_step=step,
+        tokens_per_step=tokens,
+        seconds={
+            "start": begun - (begun if started is None else started) + setup,
+            "reference pass": asking + (0.0 if hit else reference.per_token * pass_tokens),
+            "evaluations": first + later * (evaluations(optimization.steps, observation.every) - 1),
+            "steps": step * optimization.steps,
+        },
+        first_batch=[e.tokens for e in watch.batches[0]],
+    )
+
+
+def _pool(joining: Sequence[TokenizedExample], sft: SftTrees | None, seed: int) -> SftPool | None:
+    """What joins each step, without reference log-probabilities, which its size does not need."""
+    if sft is None:
+        return None
+    return SftPool([ReferencedExample(t, torch.zeros(0)) for t in joining], per_step=sft.per_step, seed=seed)
+
+
+def _whole_evaluation(
+    seconds: float,
+    per_token: float,
+    forward: Forward,
+    measured: Sequence[Tree],
+    held_out: Sequence[tuple[PreferenceExample, TokenizedExample]],
+    whole: Observation,
+    shortened: Observation,
+) -> float:
+    """From an evaluation on part of the held-out examples and prompts to one on all of them."""
+    sizes = [tokens_computed(t, forward.engine) for t in measured]
+    part = per_token * sum(sizes[: shortened.held_out_examples])
+    # Gradients of both terms on GRADIENT_EXAMPLES of them: one forward and two backward passes of twice its work.
+    gradients = 5 * per_token * sum(sizes[:GRADIENT_EXAMPLES])
+    prompts = len({t.prompt_ids for _, t in held_out})
+    share = min(whole.prompts, prompts) / max(1, min(shortened.prompts, prompts))
+    sampling = max(0.0, seconds - part - gradients)
+    return seconds + sampling * (share - 1) + per_token * sum(sizes) - part
+
+
+def _check_activations_fit(
+    model: PreTrainedModel, trees: Sequence[Tree], forward: Forward, prompts_per_step: int
+) -> None:
+    """Refuse before the machine does: what the backward pass keeps for two trees, scaled to the largest micro-batch."""
+    if torch.cuda.is_available():
+        return
+    sizes = sorted(tokens_computed(t, forward.engine) for t in trees)
+    per_token, constant = _kept_by_token(model, trees, forward)
+    heaviest = max(sizes[-1], min(forward.token_budget, sum(sizes[-prompts_per_step:])))
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    now, available = _resident(), available_bytes()
+    fixed = predicted_peak(now, standing_bytes(model) + constant, weights, 0, 0)
+    needed = predicted_peak(now, standing_bytes(model) + constant, weights, per_token, heaviest)
+    if needed <= available:
+        return
+    fitting = int((available - fixed) / per_token)
+    remedy = (
+        f"Set --token-budget {fitting} or less"
+        if sizes[-1] <= fitting < heaviest
+        else f"The longest example alone has {sizes[-1]} tokens: lower --max-length with --on-long drop, take a "
+        "smaller --model"
+    )
+    raise UsageError(
+        f"the run may need {needed / GIB:.1f} GiB ({fixed / GIB:.1f} for weights, reference, gradients and "
+        f"optimizer, the rest for a micro-batch of {heaviest} tokens), and {available / GIB:.1f} GiB can be had on "
+        f"this machine. {remedy}, or take a machine with more memory."
+    )
+
+
+def _kept_by_token(model: PreTrainedModel, trees: Sequence[Tree], forward: Forward) -> tuple[float, int]:
+    """Bytes kept a token, and apart from tokens (under autocast the weights' copies in the narrower type)."""
+    order = sorted(trees, key=lambda t: tokens_computed(t, forward.engine))
+    short, middle = order[0], order[len(order) // 2]
+    small, large = kept_bytes(model, short, forward), kept_bytes(model, middle, forward)
+    more = tokens_computed(middle, forward.engine) - tokens_computed(short, forward.engine)
+    if more == 0:
+        return large / tokens_computed(middle, forward.engine), 0
+    per_token = (large - small) / more
+    return per_token, max(0, round(large - per_token * tokens_computed(middle, forward.engine)))
+
+
+def kept_bytes(model: PreTrainedModel, tree: Tree, forward: Forward) -> int:
+    """Bytes that the backward pass of one tree keeps from its forward, without the weights."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        sums = forward.sums(model, [tree])
+    del sums
+    return sum(kept.values())
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
