@@ -25,8 +25,8 @@ PUBLIC = {
     },
     "safetyvalve.trees": {
         "Divergence", "Engine", "EngineChoice", "PackedRow", "ReferenceCache", "ResponseLogps", "Segment", "Tree",
-        "choose_engine", "largest_difference", "pack_by_budget", "pack_row", "response_logps", "sequence_kl",
-        "tokens_computed", "tree_attention", "underlying", "weights_hash",
+        "block_mask", "choose_engine", "largest_difference", "pack_by_budget", "pack_row", "recomputed_layers",
+        "response_logps", "sequence_kl", "tokens_computed", "tree_attention", "underlying", "weights_hash",
     },
 }  # fmt: skip
 

@@ -97,6 +97,9 @@ def train(
     token_budget: int = _option(
         2048, _OPTIMIZATION, "Tokens of a micro-batch; bounds the memory, changes nothing else."
     ),
+    memory: str = _option(
+        "normal", _OPTIMIZATION, "normal, or low: each layer computed twice instead of kept; the same result."
+    ),
     seed: int = _option(0, _OPTIMIZATION, "Of data order and sampling."),
     eval_every: int = _option(10, _OBSERVATION, "Steps between evaluations."),
     held_out_examples: int = _option(64, _OBSERVATION, "Held-out examples that are measured."),
@@ -176,6 +179,7 @@ def train(
             precision=precision,
             engine=engine,
             token_budget=token_budget,
+            memory=memory,
             seed=seed,
         ),
         observation=Observation(eval_every, held_out_examples, sample_prompts, samples_per_prompt, max_new_tokens),

@@ -142,7 +142,9 @@ def estimate_run(
     trees = [Tree(t.prompt_ids, t.response_ids) for t in visited(train, optimization)]
     joining = visited(sft.train, optimization, a_step=sft.per_step) if sft is not None else []
     choice = choose_engine(model, telling(trees), wanted=optimization.engine)
-    forward = Forward(choice.engine, optimization.token_budget, optimization.autocast)
+    forward = Forward(
+        choice.engine, optimization.token_budget, optimization.autocast, recompute=optimization.memory == "low"
+    )
     _check_activations_fit(model, trees, forward, optimization.prompts_per_step)
     measured = [Tree(t.prompt_ids, t.response_ids) for _, t in held_out[: observation.held_out_examples]]
     if sft is not None:
@@ -240,10 +242,10 @@ def _check_activations_fit(
         return
     fitting = int((available - fixed) / per_token)
     remedy = (
-        f"Set --token-budget {fitting} or less"
+        f"Set --memory low, or --token-budget {fitting} or less"
         if sizes[-1] <= fitting < heaviest
-        else f"The longest example alone has {sizes[-1]} tokens: lower --max-length with --on-long drop, take a "
-        "smaller --model"
+        else f"The longest example alone has {sizes[-1]} tokens: set --memory low, lower --max-length with --on-long "
+        "drop, take a smaller --model"
     )
     raise UsageError(
         f"the run may need {needed / GIB:.1f} GiB ({fixed / GIB:.1f} for weights, reference, gradients and "
@@ -275,7 +277,7 @@ def kept_bytes(model: PreTrainedModel, tree: Tree, forward: Forward) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with forward.attention(model), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         sums = forward.sums(model, [tree])
     del sums
     return sum(kept.values())

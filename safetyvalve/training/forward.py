@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from safetyvalve.training.objective import ReferencedExample
-from safetyvalve.trees import Engine, Tree, pack_by_budget, response_logps, tokens_computed, tree_attention
+from safetyvalve.trees import (
+    Engine,
+    Tree,
+    pack_by_budget,
+    recomputed_layers,
+    response_logps,
+    tokens_computed,
+    tree_attention,
+)
 
 __all__ = ["Forward"]
 
@@ -25,14 +33,22 @@ class Forward:
     """Tokens of a micro-batch."""
     autocast: torch.dtype | None = None
     """The type to compute in, or None for the parameters' own."""
+    recompute: bool = False
+    """Keep only each layer's input for the backward pass and compute the rest again: less memory, more time."""
 
     def arithmetic(self, model: PreTrainedModel) -> torch.autocast:
         """The context in which a forward of ``model`` runs."""
         return torch.autocast(model.device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
-    def attention(self, model: PreTrainedModel) -> AbstractContextManager[None]:
-        """The attention that a forward and its backward of ``model`` need; entered around both."""
-        return tree_attention(model) if self.engine == "tree" else nullcontext()
+    @contextmanager
+    def attention(self, model: PreTrainedModel) -> Iterator[None]:
+        """What a forward and its backward of ``model`` need; entered around both."""
+        with ExitStack() as stack:
+            if self.engine == "tree":
+                stack.enter_context(tree_attention(model))
+            if self.recompute:
+                stack.enter_context(recomputed_layers(model))
+            yield
 
     def sums(self, model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:
         """[response] log-probabilities of one micro-batch, in nats, with the graph."""

@@ -185,7 +185,9 @@ def train_policy(
     fine_tuning = fine_tuning or FineTuning()
     policies = split_policy(model, fine_tuning, seed=optimization.seed)
     check_weights_fit(policies.policy, own_reference=not fine_tuning.adapts)
-    forward = Forward(choice.engine, optimization.token_budget, optimization.autocast)
+    forward = Forward(
+        choice.engine, optimization.token_budget, optimization.autocast, recompute=optimization.memory == "low"
+    )
     evaluate = _Evaluate(
         HeldOutMeter(referenced[len(train) + len(joining) :], objective, forward),
         SampleMeter(

@@ -31,6 +31,7 @@ __all__ = [
 
 Schedule = Literal["constant", "linear", "cosine"]
 SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+_MEMORY = ("normal", "low")
 _PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 
 
@@ -54,6 +55,8 @@ class Optimization:
     engine: str = "auto"
     token_budget: int = 2048
     """Tokens of a micro-batch; bounds the memory and changes nothing else."""
+    memory: str = "normal"
+    """``low`` computes each layer a second time in the backward pass instead of keeping its values."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -69,7 +72,7 @@ class Optimization:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be a finite number of at least 0.")
         if self.seed >= 2**32:
             raise UsageError(f"seed is {self.seed}; it must be below {2**32}.")
-        for name, table in (("schedule", SCHEDULES), ("precision", _PRECISIONS)):
+        for name, table in (("schedule", SCHEDULES), ("precision", _PRECISIONS), ("memory", _MEMORY)):
             if getattr(self, name) not in table:
                 raise UsageError(f"{name} is '{getattr(self, name)}'; accepted: {', '.join(table)}.")
 

@@ -12,20 +12,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from safetyvalve.errors import EngineError
+from safetyvalve.trees.flex import block_mask, flex_row
 from safetyvalve.trees.plan import PackedRow, PositionRule
 from safetyvalve.trees.support import refusal
 
-__all__ = ["NAME", "current_row", "tree_attention"]
+__all__ = ["Kernel", "current_row", "tree_attention"]
 
-NAME = "safetyvalve_tree"
+Kernel = Literal["matrix", "flex"]
+_NAMES: dict[Kernel, str] = {"matrix": "safetyvalve_tree", "flex": "safetyvalve_flex"}
+"""Under which transformers knows them."""
 _MATRIX_LIMIT = 768
 """Longest tree, in tokens, whose scores are held as one matrix: on CPUs that beats SDPA with a mask."""
 
@@ -41,6 +46,10 @@ class _LayerMask:
 
     row: PackedRow
     rule: PositionRule
+
+    @cached_property
+    def blocks(self) -> BlockMask:
+        return block_mask(self.row, self.rule)
 
 
 def _plan_as_mask(*_: Any, mask_function: PositionRule, **__: Any) -> _LayerMask | None:
@@ -64,7 +73,48 @@ def _tree_attention(
 
     A window among ``others`` is for kernels that get no mask; here the mask has it.
     """
-    if not isinstance(attention_mask, _LayerMask):
+    mask = _checked(module, attention_mask, others)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    parts = [
+        _one_tree(
+            query[:, :, s.start : s.stop],
+            key[:, :, s.start : s.stop],
+            value[:, :, s.start : s.stop],
+            s.allowed(mask.rule),
+            scaling,
+            softcap,
+            s_aux,
+            dropout if module.training else 0.0,
+        )
+        for s in mask.row.segments
+    ]
+    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _flex_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: _LayerMask | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """As :func:`_tree_attention`, the whole row at once by FlexAttention."""
+    mask = _checked(module, attention_mask, others)
+    if others.get("s_aux") is not None or (dropout and module.training):
+        raise EngineError(
+            f"{type(module).__name__} uses attention sinks or dropout, which the flex kernel does not have. Use the "
+            "matrix kernel."
+        )
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return flex_row(query, key, value, mask.blocks, scaling=scaling, softcap=softcap).transpose(1, 2).contiguous(), None
+
+
+def _checked(module: nn.Module, mask: _LayerMask | None, others: dict[str, Any]) -> _LayerMask:
+    if not isinstance(mask, _LayerMask):
         raise EngineError(
             f"{type(module).__name__} did not pass the packed row on to its attention, so the shared-prefix forward "
             "cannot be exact for this model. Use --engine padded."
@@ -75,21 +125,7 @@ def _tree_attention(
                 f"{type(module).__name__} passes '{name}' to its attention, which the shared-prefix forward does not "
                 "know. Use --engine padded."
             )
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    parts = [
-        _one_tree(
-            query[:, :, s.start : s.stop],
-            key[:, :, s.start : s.stop],
-            value[:, :, s.start : s.stop],
-            s.allowed(attention_mask.rule),
-            scaling,
-            softcap,
-            s_aux,
-            dropout if module.training else 0.0,
-        )
-        for s in attention_mask.row.segments
-    ]
-    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+    return mask
 
 
 def _one_tree(
@@ -126,22 +162,30 @@ def _one_tree(
     return out.view(batch, heads, tokens, value.shape[-1])
 
 
-AttentionInterface.register(NAME, _tree_attention)
-AttentionMaskInterface.register(NAME, _plan_as_mask)
+AttentionInterface.register(_NAMES["matrix"], _tree_attention)
+AttentionInterface.register(_NAMES["flex"], _flex_attention)
+for _name in _NAMES.values():
+    AttentionMaskInterface.register(_name, _plan_as_mask)
 
 
 @contextmanager
-def tree_attention(model: PreTrainedModel) -> Iterator[None]:
+def tree_attention(model: PreTrainedModel, *, kernel: Kernel = "matrix") -> Iterator[None]:
     """Within it the model attends by trees; its own attention is restored afterwards.
 
     :func:`safetyvalve.trees.response_logps` enters it by itself. Enter it around forward *and* backward when
-    layers are recomputed in the backward pass (gradient checkpointing). Nesting is harmless.
+    layers are recomputed in the backward pass, or to choose the kernel. Nesting is harmless: the outermost counts.
+
+    Args:
+        model: any that takes its attention from the registry of transformers.
+        kernel: ``matrix`` multiplies tree by tree, fastest on CPUs; ``flex`` gives FlexAttention the row's plan as a
+            block mask. ``flex`` is meant for GPUs; its forward is held exact on the CPU, its backward pass was never
+            run, and neither was timed.
 
     Raises:
-        EngineError: the model does not take its attention from the registry.
+        EngineError: the shared-prefix forward cannot be exact for the model.
     """
     before = str(model.config._attn_implementation)
-    if before == NAME:
+    if before in _NAMES.values():
         yield
         return
     if reason := refusal(model):
@@ -149,7 +193,7 @@ def tree_attention(model: PreTrainedModel) -> Iterator[None]:
             f"{type(model).__name__} {reason}, so the shared-prefix forward is not available for it. Use --engine "
             "padded."
         )
-    model.set_attn_implementation(NAME)
+    model.set_attn_implementation(_NAMES[kernel])
     try:
         yield
     finally:

@@ -15,10 +15,10 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = (
-    "--held-out 200 --steps 8 --eval-every 8 --prompts-per-step 4 --token-budget 1024 --held-out-examples 16 "
-    "--sample-prompts 8 --max-new-tokens 16"
-).split()
+OPTIONS = [
+    *["--held-out", "200", "--steps", "8", "--eval-every", "8", "--prompts-per-step", "4", "--token-budget", "1024"],
+    *["--held-out-examples", "16", "--sample-prompts", "8", "--max-new-tokens", "16"],
+]
 
 
 def run(arguments: list[str]) -> tuple[str, float]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safetyvalve.data import load_preferences, tokenize_examples
 from safetyvalve.errors import UsageError
+from safetyvalve.models import load_tokenizer
 from safetyvalve.trees import pack_by_budget
+
+HH = Path(__file__).parents[3] / "shared" / "data" / "hh-harmless-test.jsonl.gz"
 
 
 @settings(deadline=None)
@@ -28,6 +34,26 @@ def test_no_two_groups_could_be_one(sizes: list[int]) -> None:
 
 def test_by_hand() -> None:
     assert pack_by_budget([5, 9, 4, 1], 10) == [[1, 3], [0, 2]]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 100), max_size=60))
+def test_equal_input_gives_equal_groups(sizes: list[int]) -> None:
+    """Nothing is drawn: the seed of a run decides the order of examples, and that alone the groups."""
+    assert pack_by_budget(sizes, 100) == pack_by_budget(list(sizes), 100)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HH.exists(), reason="the real preference data is not here")
+@pytest.mark.parametrize("budget", [1024, 2048, 4096])
+def test_slack_on_real_comparisons(budget: int) -> None:
+    """Room that is left in the micro-batches of a pass over hh-harmless: at most 5%."""
+    examples = load_preferences(HH).examples
+    sizes = [t.n_tokens for t in tokenize_examples(examples, load_tokenizer("smollm2-135m"))[0]]
+    groups = pack_by_budget(sizes, budget)
+    room = sum(max(budget, sum(sizes[i] for i in g)) for g in groups)
+    assert 1 - sum(sizes) / room < 0.05
+    assert groups == pack_by_budget(sizes, budget)
 
 
 def test_an_item_past_the_budget_stands_alone() -> None:

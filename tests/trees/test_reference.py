@@ -35,6 +35,17 @@ def test_second_time_from_disk(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
+def test_holds_says_what_would_be_found(tmp_path: Path) -> None:
+    cache, model = ReferenceCache(tmp_path), tiny_model()
+    assert not cache.holds(model, TREES, engine="tree")
+    ask(cache)
+    assert cache.holds(model, TREES, engine="tree")
+    assert not cache.holds(model, TREES, engine="padded")
+    assert not cache.holds(model, TREES, engine="tree", autocast=torch.bfloat16)
+    assert not cache.holds(tiny_model(seed=1), TREES, engine="tree")
+    assert not ReferenceCache(None).holds(model, TREES, engine="tree")
+
+
 @pytest.mark.parametrize(
     "change",
     [
