@@ -146,9 +146,7 @@ def estimate_run(
         choice.engine, optimization.token_budget, optimization.autocast, recompute=optimization.memory == "low"
     )
     _check_activations_fit(model, trees, forward, optimization.prompts_per_step)
-    measured = [Tree(t.prompt_ids, t.response_ids) for _, t in held_out[: observation.held_out_examples]]
-    if sft is not None:
-        measured += [Tree(t.prompt_ids, t.response_ids) for t in sft.held_out[: observation.held_out_examples]]
+    measured, part = (_measured(held_out, sft, o.held_out_examples) for o in (observation, shortened))
     passed = [*trees, *(Tree(t.prompt_ids, t.response_ids) for t in joining), *measured]
     ask = time.perf_counter()
     hit = reference_cache.holds(model, passed, engine=choice.engine, autocast=optimization.autocast)
@@ -179,7 +177,12 @@ def estimate_run(
     step = watch.step_seconds(tokens)
     pass_tokens = sum(tokens_computed(t, choice.engine) for t in passed)
     first, later = (
-        _whole_evaluation(seconds, reference.per_token, forward, measured, held_out, observation, shortened)
+        _whole_evaluation(
+            seconds,
+            reference.per_token,
+            examples=[[tokens_computed(t, choice.engine) for t in some] for some in (part, measured)],
+            prompts=[min(o.prompts, len({t.prompt_ids for _, t in held_out})) for o in (shortened, observation)],
+        )
         for seconds in watch.evaluations
     )
     return Estimate(
@@ -205,24 +208,28 @@ def _pool(joining: Sequence[TokenizedExample], sft: SftTrees | None, seed: int) 
     return SftPool([ReferencedExample(t, torch.zeros(0)) for t in joining], per_step=sft.per_step, seed=seed)
 
 
-def _whole_evaluation(
-    seconds: float,
-    per_token: float,
-    forward: Forward,
-    measured: Sequence[Tree],
-    held_out: Sequence[tuple[PreferenceExample, TokenizedExample]],
-    whole: Observation,
-    shortened: Observation,
-) -> float:
-    """From an evaluation on part of the held-out examples and prompts to one on all of them."""
-    sizes = [tokens_computed(t, forward.engine) for t in measured]
-    part = per_token * sum(sizes[: shortened.held_out_examples])
-    # Gradients of both terms on GRADIENT_EXAMPLES of them: one forward and two backward passes of twice its work.
-    gradients = 5 * per_token * sum(sizes[:GRADIENT_EXAMPLES])
-    prompts = len({t.prompt_ids for _, t in held_out})
-    share = min(whole.prompts, prompts) / max(1, min(shortened.prompts, prompts))
+def _measured(
+    held_out: Sequence[tuple[PreferenceExample, TokenizedExample]], sft: SftTrees | None, count: int
+) -> list[Tree]:
+    tokens = [t for _, t in held_out[:count]] + (sft.held_out[:count] if sft is not None else [])
+    return [Tree(t.prompt_ids, t.response_ids) for t in tokens]
+
+
+def _whole_evaluation(seconds: float, per_token: float, *, examples: list[list[int]], prompts: list[int]) -> float:
+    """From the time of an evaluation on a part to one on the whole.
+
+    Args:
+        seconds: of the part.
+        per_token: seconds of a forward, a token.
+        examples: tokens of each held-out example, of the part and of the whole.
+        prompts: prompts that are sampled, of the part and of the whole.
+    """
+    part, whole = (per_token * sum(sizes) for sizes in examples)
+    # Gradients of both terms on the first few: one forward, and two backward passes of twice its work.
+    gradients = 5 * per_token * sum(examples[0][:GRADIENT_EXAMPLES])
     sampling = max(0.0, seconds - part - gradients)
-    return seconds + sampling * (share - 1) + per_token * sum(sizes) - part
+    share = prompts[1] / prompts[0] if prompts[0] else 1.0
+    return seconds + sampling * (share - 1) + whole - part
 
 
 def _check_activations_fit(

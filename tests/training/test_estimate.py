@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetyvalve.cli import main
 from safetyvalve.data import load_preferences, split_by_opening, tokenize_example
 from safetyvalve.errors import UsageError
 from safetyvalve.training import (
+    Baseline,
     DataSource,
     ModelSource,
     Objective,
@@ -90,6 +92,15 @@ def test_step_seconds() -> None:
     watch.tokens_per_second = [1.0, 100.0, 100.0]
     watch.taken = [999.0, sizes[1] / 100 + 0.5, sizes[2] / 100 + 0.5]
     assert watch.step_seconds(200) == pytest.approx(2.5)
+
+
+def test_whole_evaluation_by_hand() -> None:
+    """10 s, of them 1 s of forward, 5 x 0.4 s of gradients and 7 s of sampling; twice the examples and prompts."""
+    part = [100] * 10
+    assert estimate_module._whole_evaluation(10.0, 1e-3, examples=[part, part * 2], prompts=[8, 16]) == pytest.approx(
+        18
+    )
+    assert estimate_module._whole_evaluation(10.0, 1e-3, examples=[part, part], prompts=[0, 0]) == pytest.approx(10)
 
 
 def test_kept_bytes_are_those_of_autograd() -> None:
@@ -199,6 +210,15 @@ class TestDryRun:
             assert part in out
         assert "mask 1, chosen" in out
         assert "ends with EOS" in out
+
+
+def test_prompts_that_join_a_step_are_in_the_estimate(model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "sft.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"Other {i}?", "completion": "Gold."}) + "\n" for i in range(12)))
+    baseline = Baseline("sft-data", sft_data=file, sft_prompts_per_step=3, allow_uncovered=True)
+    joined = dry_run(replace(settings(model_folder, data_file, steps=2), baseline=baseline)).estimate
+    assert len(joined.first_batch) == 4 + 3
+    assert [e.comparisons == () for e in joined.first_batch] == [False] * 4 + [True] * 3
 
 
 def test_preview_by_hand() -> None:
