@@ -22,7 +22,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from safetyvalve.data import PreferenceExample, TokenizedExample
 from safetyvalve.errors import RunInterrupted, UsageError
 from safetyvalve.training.baseline import SftPool, SftTrees
-from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.memory import (
@@ -32,11 +31,11 @@ from safetyvalve.training.memory import (
     peak_resident_bytes,
     reset_peak,
     standing_bytes,
+    weight_bytes,
 )
-from safetyvalve.training.objective import Objective, ReferencedExample
+from safetyvalve.training.objective import ReferencedExample
 from safetyvalve.training.run import telling, train_policy, visited
-from safetyvalve.training.sampling import Scorer
-from safetyvalve.training.settings import Checkpointing, Observation, Optimization
+from safetyvalve.training.settings import Checkpointing, FineTuning, Observation, Optimization
 from safetyvalve.training.stopwatch import SampledReference, Stopwatch, batch_tokens
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine, tokens_computed
 
@@ -106,23 +105,21 @@ def estimate_run(
     train: Sequence[TokenizedExample],
     held_out: Sequence[tuple[PreferenceExample, TokenizedExample]],
     *,
-    folder: RunFolder,
-    objective: Objective,
     optimization: Optimization,
     observation: Observation,
     reference_cache: ReferenceCache,
     sft: SftTrees | None = None,
-    scorer: Scorer | None = None,
+    fine_tuning: FineTuning | None = None,
     started: float | None = None,
-    **_: Any,
+    **others: Any,
 ) -> Estimate:
     """Measure the first steps of the run that these arguments describe.
 
-    Arguments are those of :func:`safetyvalve.training.train_policy`; trackers, checkpoints and progress are left out.
-
     Args:
-        model: is trained for a few steps and of no use afterwards.
-        folder: a scratch folder, see :class:`safetyvalve.training.stopwatch.Scratch`.
+        model, tokenizer, train, held_out, optimization, observation, reference_cache, sft, fine_tuning, others: as
+            :func:`safetyvalve.training.train_policy`, with a :class:`safetyvalve.training.stopwatch.Scratch` for the
+            folder. The model is trained for a few steps and of no use afterwards. Trackers and checkpoints are left
+            out.
         started: ``time.perf_counter()`` when the program began to load, which is part of the run; None for now.
 
     Raises:
@@ -131,7 +128,9 @@ def estimate_run(
     """
     begun = time.perf_counter()
     reset_peak()
-    check_weights_fit(model)
+    own_reference = not (fine_tuning or FineTuning()).adapts
+    if own_reference:  # adapters are not there yet; the run itself checks with them
+        check_weights_fit(model)
     steps = min(STEPS, optimization.steps)
     shortened = replace(
         observation,
@@ -145,7 +144,8 @@ def estimate_run(
     forward = Forward(
         choice.engine, optimization.token_budget, optimization.autocast, recompute=optimization.memory == "low"
     )
-    _check_activations_fit(model, trees, forward, optimization.prompts_per_step)
+    standing = standing_bytes(model) if own_reference else weight_bytes(model)
+    _check_activations_fit(model, trees, forward, optimization.prompts_per_step, standing=standing)
     measured, part = (_measured(held_out, sft, o.held_out_examples) for o in (observation, shortened))
     passed = [*trees, *(Tree(t.prompt_ids, t.response_ids) for t in joining), *measured]
     ask = time.perf_counter()
@@ -159,15 +159,17 @@ def estimate_run(
             tokenizer,
             train,
             held_out,
-            folder=folder,
-            objective=objective,
-            optimization=replace(optimization, engine=choice.engine),
-            observation=shortened,
-            reference_cache=reference,
-            sft=sft,
-            checkpointing=Checkpointing(0),
-            scorer=scorer,
-            progress=watch,
+            **others
+            | {
+                "optimization": replace(optimization, engine=choice.engine),
+                "observation": shortened,
+                "reference_cache": reference,
+                "sft": sft,
+                "fine_tuning": fine_tuning,
+                "checkpointing": Checkpointing(0),
+                "trackers": None,
+                "progress": watch,
+            },
         )
     except RunInterrupted:
         if len(watch.taken) < steps:  # by a person, and not by the stopwatch
@@ -233,7 +235,7 @@ def _whole_evaluation(seconds: float, per_token: float, *, examples: list[list[i
 
 
 def _check_activations_fit(
-    model: PreTrainedModel, trees: Sequence[Tree], forward: Forward, prompts_per_step: int
+    model: PreTrainedModel, trees: Sequence[Tree], forward: Forward, prompts_per_step: int, *, standing: int
 ) -> None:
     """Refuse before the machine does: what the backward pass keeps for two trees, scaled to the largest micro-batch."""
     if torch.cuda.is_available():
@@ -241,10 +243,9 @@ def _check_activations_fit(
     sizes = sorted(tokens_computed(t, forward.engine) for t in trees)
     per_token, constant = _kept_by_token(model, trees, forward)
     heaviest = max(sizes[-1], min(forward.token_budget, sum(sizes[-prompts_per_step:])))
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
     now, available = _resident(), available_bytes()
-    fixed = predicted_peak(now, standing_bytes(model) + constant, weights, 0, 0)
-    needed = predicted_peak(now, standing_bytes(model) + constant, weights, per_token, heaviest)
+    fixed = predicted_peak(now, standing + constant, weight_bytes(model), 0, 0)
+    needed = predicted_peak(now, standing + constant, weight_bytes(model), per_token, heaviest)
     if needed <= available:
         return
     fitting = int((available - fixed) / per_token)

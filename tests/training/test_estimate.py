@@ -16,6 +16,7 @@ from safetyvalve.errors import UsageError
 from safetyvalve.training import (
     Baseline,
     DataSource,
+    FineTuning,
     ModelSource,
     Objective,
     Observation,
@@ -158,12 +159,15 @@ def test_activations_that_cannot_fit(model_folder: str, data_file: Path, monkeyp
     monkeypatch.setattr(estimate_module, "available_bytes", lambda: room)
     monkeypatch.setattr(estimate_module, "_resident", lambda: resident)
     weights = sum(p.numel() * 4 for p in model.parameters())
+    standing = standing_bytes(model)
     expected = int((room - predicted_peak(resident, standing_bytes(model), weights, 0, 0)) / per_token)
     with pytest.raises(UsageError, match=f"Set --memory low, or --token-budget {expected} or less"):
-        estimate_module._check_activations_fit(model, trees, Forward(), 8)
+        estimate_module._check_activations_fit(model, trees, Forward(), 8, standing=standing)
     with pytest.raises(UsageError, match="longest example alone has 400 tokens"):
-        estimate_module._check_activations_fit(model, [*trees, random_tree(200, 100, 100)], Forward(), 8)
-    estimate_module._check_activations_fit(model, trees[:2], Forward(), 2)
+        estimate_module._check_activations_fit(
+            model, [*trees, random_tree(200, 100, 100)], Forward(), 8, standing=standing
+        )
+    estimate_module._check_activations_fit(model, trees[:2], Forward(), 2, standing=standing)
 
 
 class TestDryRun:
@@ -219,6 +223,13 @@ def test_prompts_that_join_a_step_are_in_the_estimate(model_folder: str, data_fi
     joined = dry_run(replace(settings(model_folder, data_file, steps=2), baseline=baseline)).estimate
     assert len(joined.first_batch) == 4 + 3
     assert [e.comparisons == () for e in joined.first_batch] == [False] * 4 + [True] * 3
+
+
+def test_adapters(model_folder: str, data_file: Path) -> None:
+    """Estimated as they are trained: with nothing copied."""
+    told = dry_run(replace(settings(model_folder, data_file, steps=2), fine_tuning=FineTuning("lora"))).estimate
+    assert told.seconds_per_step > 0
+    assert len(told.first_batch) == 4
 
 
 def test_preview_by_hand() -> None:
