@@ -31,8 +31,7 @@ PUBLIC = {
     "safetyvalve.trees": {
         "Divergence", "Engine", "EngineChoice", "PackedRow", "ReferenceCache", "ResponseLogps", "Segment", "Tree",
         "block_mask", "choose_engine", "largest_difference", "pack_by_budget", "pack_row", "recomputed_layers",
-        "response_logps", "sequence_kl",
-        "tokens_computed", "tree_attention", "underlying", "weights_hash",
+        "response_logps", "sequence_kl", "tokens_computed", "tree_attention", "underlying", "weights_hash",
     },
 }  # fmt: skip
 

@@ -21,9 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.data import PreferenceExample, TokenizedExample
 from safetyvalve.errors import RunInterrupted, UsageError
-from safetyvalve.lineage import BaseModel
 from safetyvalve.training.baseline import SftPool, SftTrees
-from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.memory import (
@@ -33,10 +31,10 @@ from safetyvalve.training.memory import (
     peak_resident_bytes,
     reset_peak,
     standing_bytes,
+    weight_bytes,
 )
-from safetyvalve.training.objective import Objective, ReferencedExample
+from safetyvalve.training.objective import ReferencedExample
 from safetyvalve.training.run import telling, train_policy, visited
-from safetyvalve.training.sampling import Scorer
 from safetyvalve.training.settings import Checkpointing, FineTuning, Observation, Optimization
 from safetyvalve.training.stopwatch import SampledReference, Stopwatch, batch_tokens
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine, tokens_computed
@@ -107,25 +105,21 @@ def estimate_run(
     train: Sequence[TokenizedExample],
     held_out: Sequence[tuple[PreferenceExample, TokenizedExample]],
     *,
-    folder: RunFolder,
-    objective: Objective,
     optimization: Optimization,
     observation: Observation,
     reference_cache: ReferenceCache,
     sft: SftTrees | None = None,
     fine_tuning: FineTuning | None = None,
-    base: BaseModel | None = None,
-    scorer: Scorer | None = None,
     started: float | None = None,
-    **_: Any,
+    **others: Any,
 ) -> Estimate:
     """Measure the first steps of the run that these arguments describe.
 
-    Arguments are those of :func:`safetyvalve.training.train_policy`; trackers, checkpoints and progress are left out.
-
     Args:
-        model: is trained for a few steps and of no use afterwards.
-        folder: a scratch folder, see :class:`safetyvalve.training.stopwatch.Scratch`.
+        model, tokenizer, train, held_out, optimization, observation, reference_cache, sft, fine_tuning, others: as
+            :func:`safetyvalve.training.train_policy`, with a :class:`safetyvalve.training.stopwatch.Scratch` for the
+            folder. The model is trained for a few steps and of no use afterwards. Trackers and checkpoints are left
+            out.
         started: ``time.perf_counter()`` when the program began to load, which is part of the run; None for now.
 
     Raises:
@@ -134,8 +128,8 @@ def estimate_run(
     """
     begun = time.perf_counter()
     reset_peak()
-    fine_tuning = fine_tuning or FineTuning()
-    if not fine_tuning.adapts:  # an adapter's own needs are small, and only measured
+    own_reference = not (fine_tuning or FineTuning()).adapts
+    if own_reference:  # adapters are not there yet; the run itself checks with them
         check_weights_fit(model)
     steps = min(STEPS, optimization.steps)
     shortened = replace(
@@ -150,11 +144,9 @@ def estimate_run(
     forward = Forward(
         choice.engine, optimization.token_budget, optimization.autocast, recompute=optimization.memory == "low"
     )
-    if not fine_tuning.adapts:
-        _check_activations_fit(model, trees, forward, optimization.prompts_per_step)
-    measured = [Tree(t.prompt_ids, t.response_ids) for _, t in held_out[: observation.held_out_examples]]
-    if sft is not None:
-        measured += [Tree(t.prompt_ids, t.response_ids) for t in sft.held_out[: observation.held_out_examples]]
+    standing = standing_bytes(model) if own_reference else weight_bytes(model)
+    _check_activations_fit(model, trees, forward, optimization.prompts_per_step, standing=standing)
+    measured, part = (_measured(held_out, sft, o.held_out_examples) for o in (observation, shortened))
     passed = [*trees, *(Tree(t.prompt_ids, t.response_ids) for t in joining), *measured]
     ask = time.perf_counter()
     hit = reference_cache.holds(model, passed, engine=choice.engine, autocast=optimization.autocast)
@@ -167,17 +159,17 @@ def estimate_run(
             tokenizer,
             train,
             held_out,
-            folder=folder,
-            objective=objective,
-            optimization=replace(optimization, engine=choice.engine),
-            observation=shortened,
-            reference_cache=reference,
-            sft=sft,
-            checkpointing=Checkpointing(0),
-            fine_tuning=fine_tuning,
-            base=base,
-            scorer=scorer,
-            progress=watch,
+            **others
+            | {
+                "optimization": replace(optimization, engine=choice.engine),
+                "observation": shortened,
+                "reference_cache": reference,
+                "sft": sft,
+                "fine_tuning": fine_tuning,
+                "checkpointing": Checkpointing(0),
+                "trackers": None,
+                "progress": watch,
+            },
         )
     except RunInterrupted:
         if len(watch.taken) < steps:  # by a person, and not by the stopwatch
@@ -187,7 +179,12 @@ def estimate_run(
     step = watch.step_seconds(tokens)
     pass_tokens = sum(tokens_computed(t, choice.engine) for t in passed)
     first, later = (
-        _whole_evaluation(seconds, reference.per_token, forward, measured, held_out, observation, shortened)
+        _whole_evaluation(
+            seconds,
+            reference.per_token,
+            examples=[[tokens_computed(t, choice.engine) for t in some] for some in (part, measured)],
+            prompts=[min(o.prompts, len({t.prompt_ids for _, t in held_out})) for o in (shortened, observation)],
+        )
         for seconds in watch.evaluations
     )
     return Estimate(
@@ -213,28 +210,32 @@ def _pool(joining: Sequence[TokenizedExample], sft: SftTrees | None, seed: int) 
     return SftPool([ReferencedExample(t, torch.zeros(0)) for t in joining], per_step=sft.per_step, seed=seed)
 
 
-def _whole_evaluation(
-    seconds: float,
-    per_token: float,
-    forward: Forward,
-    measured: Sequence[Tree],
-    held_out: Sequence[tuple[PreferenceExample, TokenizedExample]],
-    whole: Observation,
-    shortened: Observation,
-) -> float:
-    """From an evaluation on part of the held-out examples and prompts to one on all of them."""
-    sizes = [tokens_computed(t, forward.engine) for t in measured]
-    part = per_token * sum(sizes[: shortened.held_out_examples])
-    # Gradients of both terms on GRADIENT_EXAMPLES of them: one forward and two backward passes of twice its work.
-    gradients = 5 * per_token * sum(sizes[:GRADIENT_EXAMPLES])
-    prompts = len({t.prompt_ids for _, t in held_out})
-    share = min(whole.prompts, prompts) / max(1, min(shortened.prompts, prompts))
+def _measured(
+    held_out: Sequence[tuple[PreferenceExample, TokenizedExample]], sft: SftTrees | None, count: int
+) -> list[Tree]:
+    tokens = [t for _, t in held_out[:count]] + (sft.held_out[:count] if sft is not None else [])
+    return [Tree(t.prompt_ids, t.response_ids) for t in tokens]
+
+
+def _whole_evaluation(seconds: float, per_token: float, *, examples: list[list[int]], prompts: list[int]) -> float:
+    """From the time of an evaluation on a part to one on the whole.
+
+    Args:
+        seconds: of the part.
+        per_token: seconds of a forward, a token.
+        examples: tokens of each held-out example, of the part and of the whole.
+        prompts: prompts that are sampled, of the part and of the whole.
+    """
+    part, whole = (per_token * sum(sizes) for sizes in examples)
+    # Gradients of both terms on the first few: one forward, and two backward passes of twice its work.
+    gradients = 5 * per_token * sum(examples[0][:GRADIENT_EXAMPLES])
     sampling = max(0.0, seconds - part - gradients)
-    return seconds + sampling * (share - 1) + per_token * sum(sizes) - part
+    share = prompts[1] / prompts[0] if prompts[0] else 1.0
+    return seconds + sampling * (share - 1) + whole - part
 
 
 def _check_activations_fit(
-    model: PreTrainedModel, trees: Sequence[Tree], forward: Forward, prompts_per_step: int
+    model: PreTrainedModel, trees: Sequence[Tree], forward: Forward, prompts_per_step: int, *, standing: int
 ) -> None:
     """Refuse before the machine does: what the backward pass keeps for two trees, scaled to the largest micro-batch."""
     if torch.cuda.is_available():
@@ -242,10 +243,9 @@ def _check_activations_fit(
     sizes = sorted(tokens_computed(t, forward.engine) for t in trees)
     per_token, constant = _kept_by_token(model, trees, forward)
     heaviest = max(sizes[-1], min(forward.token_budget, sum(sizes[-prompts_per_step:])))
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
     now, available = _resident(), available_bytes()
-    fixed = predicted_peak(now, standing_bytes(model) + constant, weights, 0, 0)
-    needed = predicted_peak(now, standing_bytes(model) + constant, weights, per_token, heaviest)
+    fixed = predicted_peak(now, standing + constant, weight_bytes(model), 0, 0)
+    needed = predicted_peak(now, standing + constant, weight_bytes(model), per_token, heaviest)
     if needed <= available:
         return
     fitting = int((available - fixed) / per_token)
@@ -253,7 +253,7 @@ def _check_activations_fit(
         f"Set --memory low, or --token-budget {fitting} or less"
         if sizes[-1] <= fitting < heaviest
         else f"The longest example alone has {sizes[-1]} tokens: set --memory low, lower --max-length with --on-long "
-        "drop, take a smaller --model, or --fine-tune lora"
+        "drop, take a smaller --model"
     )
     raise UsageError(
         f"the run may need {needed / GIB:.1f} GiB ({fixed / GIB:.1f} for weights, reference, gradients and "

@@ -12,7 +12,14 @@ from torch import nn
 
 from safetyvalve.errors import UsageError
 
-__all__ = ["available_bytes", "check_weights_fit", "peak_resident_bytes", "reset_peak", "standing_bytes"]
+__all__ = [
+    "available_bytes",
+    "check_weights_fit",
+    "peak_resident_bytes",
+    "reset_peak",
+    "standing_bytes",
+    "weight_bytes",
+]
 
 GIB = 2**30
 
@@ -87,9 +94,13 @@ def standing_bytes(model: nn.Module, *, own_reference: bool = True) -> int:
         model: its parameters in the precision they are trained in; those that are frozen have no gradient.
         own_reference: the reference policy is a copy, and not the model with its adapter off.
     """
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return weights * (2 if own_reference else 1) + 3 * trained
+    return weight_bytes(model) * (2 if own_reference else 1) + 3 * trained
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of all parameters."""
+    return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def check_weights_fit(model: nn.Module, *, own_reference: bool = True) -> None:

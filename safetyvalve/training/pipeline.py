@@ -100,9 +100,6 @@ def run_training(
             it got.
     """
     progress = progress or Progress(enabled=False)
-    check_installed(settings.reporting.report_to)
-    _refuse_adapter_on_adapter(settings)
-    gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
     source = _read(settings, progress)
     folder = RunFolder(output, resume=resume)
@@ -123,9 +120,6 @@ def dry_run(settings: RunSettings, *, scorer: Scorer | None = None, progress: Pr
     """
     started = time.perf_counter()
     progress = progress or Progress(enabled=False)
-    check_installed(settings.reporting.report_to)
-    _refuse_adapter_on_adapter(settings)
-    gc.collect()
     preview: list[str] = []
 
     def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *data: Any, **arguments: Any) -> Estimate:
@@ -153,9 +147,12 @@ class _Source(NamedTuple):
 
 
 def _read(settings: RunSettings, progress: Progress) -> _Source:
+    check_installed(settings.reporting.report_to)
+    _refuse_adapter_on_adapter(settings)
+    gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
     loaded = _choose(_load(settings), settings.source, progress)
-    split = split_by_opening(loaded.examples, held_out=settings.source.held_out, seed=settings.source.split_seed)
     serving = load_serving_prompts(settings.source.serving_prompts) if settings.source.serving_prompts else []
+    split = split_by_opening(loaded.examples, held_out=settings.source.held_out, seed=settings.source.split_seed)
     return _Source(loaded, serving, split, BaselinePlan(settings, split))
 
 

@@ -167,8 +167,6 @@ def train_policy(
     set_seed(optimization.seed)
     if not getattr(model, "is_quantized", False):  # those were loaded where they stay
         model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    if not (fine_tuning and fine_tuning.adapts):
-        check_weights_fit(model)
     trees = [Tree(t.prompt_ids, t.response_ids) for t in train]
     choice = choose_engine(model, telling(trees), wanted=optimization.engine)
     progress.line(f"engine: {choice.engine} ({choice.reason})")
@@ -186,6 +184,7 @@ def train_policy(
     pool = referenced[len(train) : len(train) + len(joining)]
     fine_tuning = fine_tuning or FineTuning()
     policies = split_policy(model, fine_tuning, seed=optimization.seed)
+    check_weights_fit(policies.policy, own_reference=not fine_tuning.adapts)
     forward = Forward(
         choice.engine, optimization.token_budget, optimization.autocast, recompute=optimization.memory == "low"
     )

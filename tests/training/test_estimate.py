@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from safetyvalve.cli import main
 from safetyvalve.data import load_preferences, split_by_opening, tokenize_example
 from safetyvalve.errors import UsageError
 from safetyvalve.training import (
+    Baseline,
     DataSource,
+    FineTuning,
     ModelSource,
     Objective,
     Observation,
@@ -92,6 +95,15 @@ def test_step_seconds() -> None:
     assert watch.step_seconds(200) == pytest.approx(2.5)
 
 
+def test_whole_evaluation_by_hand() -> None:
+    """10 s, of them 1 s of forward, 5 x 0.4 s of gradients and 7 s of sampling; twice the examples and prompts."""
+    part = [100] * 10
+    assert estimate_module._whole_evaluation(10.0, 1e-3, examples=[part, part * 2], prompts=[8, 16]) == pytest.approx(
+        18
+    )
+    assert estimate_module._whole_evaluation(10.0, 1e-3, examples=[part, part], prompts=[0, 0]) == pytest.approx(10)
+
+
 def test_kept_bytes_are_those_of_autograd() -> None:
     """Without attention and head, which is recomputed, what is kept grows with the tokens."""
     model = tiny_model()
@@ -147,12 +159,15 @@ def test_activations_that_cannot_fit(model_folder: str, data_file: Path, monkeyp
     monkeypatch.setattr(estimate_module, "available_bytes", lambda: room)
     monkeypatch.setattr(estimate_module, "_resident", lambda: resident)
     weights = sum(p.numel() * 4 for p in model.parameters())
+    standing = standing_bytes(model)
     expected = int((room - predicted_peak(resident, standing_bytes(model), weights, 0, 0)) / per_token)
     with pytest.raises(UsageError, match=f"Set --memory low, or --token-budget {expected} or less"):
-        estimate_module._check_activations_fit(model, trees, Forward(), 8)
+        estimate_module._check_activations_fit(model, trees, Forward(), 8, standing=standing)
     with pytest.raises(UsageError, match="longest example alone has 400 tokens"):
-        estimate_module._check_activations_fit(model, [*trees, random_tree(200, 100, 100)], Forward(), 8)
-    estimate_module._check_activations_fit(model, trees[:2], Forward(), 2)
+        estimate_module._check_activations_fit(
+            model, [*trees, random_tree(200, 100, 100)], Forward(), 8, standing=standing
+        )
+    estimate_module._check_activations_fit(model, trees[:2], Forward(), 2, standing=standing)
 
 
 class TestDryRun:
@@ -199,6 +214,22 @@ class TestDryRun:
             assert part in out
         assert "mask 1, chosen" in out
         assert "ends with EOS" in out
+
+
+def test_prompts_that_join_a_step_are_in_the_estimate(model_folder: str, data_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "sft.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"Other {i}?", "completion": "Gold."}) + "\n" for i in range(12)))
+    baseline = Baseline("sft-data", sft_data=file, sft_prompts_per_step=3, allow_uncovered=True)
+    joined = dry_run(replace(settings(model_folder, data_file, steps=2), baseline=baseline)).estimate
+    assert len(joined.first_batch) == 4 + 3
+    assert [e.comparisons == () for e in joined.first_batch] == [False] * 4 + [True] * 3
+
+
+def test_adapters(model_folder: str, data_file: Path) -> None:
+    """Estimated as they are trained: with nothing copied."""
+    told = dry_run(replace(settings(model_folder, data_file, steps=2), fine_tuning=FineTuning("lora"))).estimate
+    assert told.seconds_per_step > 0
+    assert len(told.first_batch) == 4
 
 
 def test_preview_by_hand() -> None:
