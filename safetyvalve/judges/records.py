@@ -53,7 +53,7 @@ def verdicts_of(judgment: Judgment, judge: Judge, name: str) -> list[Verdict]:
         empty = not any(text.strip() for text in pair.answers)
         return [Verdict(**common, verdict="both_bad" if empty else "tie", tags=(SAME_TEXT,))]
     values = {order: _value(opinion, order) for order, opinion in judgment.opinions.items()}
-    disagree = (DISAGREE,) if len(set(values.values()) - {"none"}) > 1 and "none" not in values.values() else ()
+    disagree = (DISAGREE,) if len(set(values.values())) > 1 and "none" not in values.values() else ()
     records = []
     for repeat, (order, opinion) in enumerate(judgment.opinions.items()):
         seen = None if isinstance(opinion, Failure) else opinion
