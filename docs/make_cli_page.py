@@ -24,6 +24,7 @@ COMMANDS = [
     ["annotate", "verify"],
     ["annotate", "forget"],
     ["annotate", "plan"],
+    ["judge"],
     ["stats"],
     ["testbed"],
 ]
