@@ -14,12 +14,12 @@ from safetyvalve.judges import Opinion, OpinionCache, judge_pairs, pair_answers
 from safetyvalve.judges.reward import RewardJudge, load_reward_judge
 from safetyvalve.judges.run import plan
 from tests.judges.stand_in import answer, some_pairs
-from tests.tiny import VOCABULARY, tiny_tokenizer
+from tests.tiny import tiny_tokenizer
 
 
 def _config(**fields: object) -> LlamaConfig:
     return LlamaConfig(
-        vocab_size=VOCABULARY,
+        vocab_size=260,
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=2,
