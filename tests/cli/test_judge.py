@@ -111,6 +111,7 @@ def test_dry_run_asks_nothing_and_writes_nothing(
     assert not (tmp_path / "runs" / "verdicts.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_without_repeating(runs: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from safetyvalve.cli import main; raise SystemExit(main())", "judge", *runs]
     with StandIn(lambda body, n: honest(body)._replace(delay=0.1)) as server:
