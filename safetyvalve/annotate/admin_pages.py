@@ -59,7 +59,7 @@ def _batch(session: Session, batch: Batch) -> dict[str, Any]:
             for f in ("id", "name", "is_open", "overlap", "repeat_share", "gold_every", "may_correct")
         },
         "pairing": batch.sources["pairing"],
-        "items": session.scalar(select(func.count()).select_from(Item).where(*items)),
+        "n_items": session.scalar(select(func.count()).select_from(Item).where(*items)),
         "complete": session.scalar(select(func.count()).select_from(Item).where(*items, Item.id.in_(done))),
         "leased": session.scalar(leased.where(Assignment.state == "leased")),
     }

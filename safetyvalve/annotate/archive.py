@@ -75,10 +75,10 @@ def import_archive(session: Session, folder: Path) -> dict[str, int]:
         for number, line in enumerate(raw.decode().split("\n")[:-1], start=1):
             row = json.loads(line)
             name = row.pop("table")
+            if name not in counts or number % 500 == 0:
+                session.flush()  # the rows of the table before, which this one refers to
             session.add(tables[name](**row))
             counts[name] = counts.get(name, 0) + 1
-            if number % 500 == 0:
-                session.flush()
         session.flush()
     except (ValueError, KeyError, TypeError, SQLAlchemyError) as error:
         raise DataError(f"cannot be stored ({str(error).splitlines()[0]}).", file=file, row=number) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from sqlalchemy.orm import Session
 from safetyvalve.annotate.models import Base, Setting
 from safetyvalve.errors import RunError, UsageError
 
-__all__ = ["Busy", "Database"]
+__all__ = ["Busy", "Database", "Turnstile"]
 
 SCHEMA = "1"
 _WAIT_MS = 5_000
@@ -33,6 +34,39 @@ _LOCK = 0x5AFE_7A1E
 
 class Busy(Exception):  # noqa: N818 - the server answers 503 and the client keeps what it sent
     """The database did not take the transaction; nothing was stored."""
+
+
+class Turnstile:
+    """A lock that lets threads through in the order in which they came; ``threading.Lock`` may starve one for seconds."""
+
+    def __init__(self) -> None:
+        self._door = threading.Lock()
+        self._waiting: deque[threading.Event] = deque()
+        self._taken = False
+
+    def enter(self, timeout: float) -> bool:
+        """Whether the turn came within ``timeout`` seconds."""
+        with self._door:
+            if not self._taken:
+                self._taken = True
+                return True
+            mine = threading.Event()
+            self._waiting.append(mine)
+        if mine.wait(timeout):
+            return True
+        with self._door:
+            if mine.is_set():  # the turn came at the last moment
+                return True
+            self._waiting.remove(mine)
+        return False
+
+    def leave(self) -> None:
+        """Let the next one through."""
+        with self._door:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._taken = False
 
 
 class Database:
@@ -54,7 +88,7 @@ class Database:
             raise RunError(f"database '{place}' does not exist; name one that `safetyvalve annotate serve` has made.")
         self.engine = _engine(self.url, self.is_sqlite)
         # SQLite's own waiting sleeps up to 100 ms at a time; threads of one process queue here instead.
-        self._writer = threading.Lock()
+        self._writer = Turnstile()
         try:
             with self.write() as session:
                 if create:
@@ -87,7 +121,7 @@ class Database:
         Raises:
             Busy: another writer held on for five seconds, or the database does not answer.
         """
-        if not self._writer.acquire(timeout=_WAIT_MS / 1000):
+        if not self._writer.enter(_WAIT_MS / 1000):
             raise Busy("another transaction holds the database")
         try:
             with _told(), Session(self.engine, expire_on_commit=False) as session:
@@ -97,7 +131,7 @@ class Database:
                 yield session
                 session.commit()
         finally:
-            self._writer.release()
+            self._writer.leave()
 
     def _check_schema(self, session: Session, create: bool) -> None:
         found = dict(session.execute(select(Setting.key, Setting.value)).all())

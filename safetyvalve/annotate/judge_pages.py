@@ -57,7 +57,7 @@ def judge(request: Request, saved: Annotated[str, Query(max_length=40)] = "") ->
         }
         sight = Sight(v.session, assignment, v.site.mask) if assignment else None
     if sight is None:
-        return v.page("done.html", here="judge", **{k: x for k, x in flash.items() if k != "late"})
+        return v.page("done.html", here="judge", **flash)
     return _judge_page(v, sight, None, **flash)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 
 import nh3
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_inline.state_inline import Delimiter, StateInline
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
@@ -52,8 +54,45 @@ def _image(self: RendererHTML, tokens: list[Token], index: int, *_: object) -> s
     )
 
 
+def _asterisks(state: StateInline, silent: bool) -> bool:
+    """Emphasis beside Chinese and Japanese, which put no spaces around it: ``は**「これ」**です`` is bold.
+
+    CommonMark asks for a space or punctuation before an opening run that punctuation follows; here a wide character
+    does as well, and likewise after a closing run. See https://github.com/tats-u/markdown-cjk-friendly.
+    """
+    if silent or state.src[state.pos] != "*":
+        return False
+    end = state.pos
+    while end < state.posMax and state.src[end] == "*":
+        end += 1
+    before = state.src[state.pos - 1] if state.pos else " "
+    after = state.src[end] if end < state.posMax else " "
+    if not (_is_wide(before) or _is_wide(after)):
+        return False
+    opens = not after.isspace() and (not _is_punctuation(after) or before.isspace() or _ends_word(before))
+    closes = not before.isspace() and (not _is_punctuation(before) or after.isspace() or _ends_word(after))
+    for _ in range(end - state.pos):
+        state.push("text", "", 0).content = "*"
+        state.delimiters.append(Delimiter(ord("*"), end - state.pos, len(state.tokens) - 1, -1, opens, closes))
+    state.pos = end
+    return True
+
+
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF"
+
+
+def _is_punctuation(character: str) -> bool:
+    return unicodedata.category(character)[0] in "PS"
+
+
+def _ends_word(character: str) -> bool:
+    return _is_wide(character) or _is_punctuation(character)
+
+
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
+    parser.inline.ruler.before("emphasis", "asterisks", _asterisks)
     parser.disable("reference")  # definitions of links are not shown, so that an answer could hide its words in them
     for name, rule in (("link_open", _link_open), ("link_close", _link_close), ("image", _image)):
         parser.add_render_rule(name, rule)

@@ -70,7 +70,7 @@ def batch_results(session: Session, found: Sequence[Judgment]) -> list[dict[str,
         results.append(
             {
                 "name": batch.name,
-                "items": session.scalar(select(func.count()).select_from(Item).where(*live)) or 0,
+                "n_items": session.scalar(select(func.count()).select_from(Item).where(*live)) or 0,
                 "complete": sum(n >= batch.overlap for n in per_item.values()),
                 "votes": len(counted),
                 "agreement": _percent(_agreements(counted)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,37 +55,30 @@ def run_server(start: Start, *, say: Callable[[str], object]) -> None:
             f"--host is '{start.host}', which others can reach; give --public-url https://..., and a proxy with TLS in "
             "front, or leave --host at 127.0.0.1."
         )
-    listener = _listen(start.host, start.port)
-    url = (
-        start.public_url
-        or f"http://{start.host if ':' not in start.host else f'[{start.host}]'}:{listener.getsockname()[1]}"
-    )
-    settings = Settings(url, start.lease, start.poll, start.per_step, start.words)
-    database = Database(start.db)
-    app = create_app(database, settings)
-    site: Site = app.state.site
-    _fill(site, start, say)
-    with database.write() as session:
+    with closing(_listen(start.host, start.port)) as listener:
+        host = f"[{start.host}]" if ":" in start.host else start.host
+        url = start.public_url or f"http://{host}:{listener.getsockname()[1]}"
+        settings = Settings(url, start.lease, start.poll, start.per_step, start.words)
+        with closing(Database(start.db)) as database:
+            app = create_app(database, settings)
+            _fill(app.state.site, start, say)
+            _invite(app.state.site, start.invites, say)
+            # No access log: it would hold addresses of people and tokens of invites.
+            config = uvicorn.Config(
+                app, access_log=False, log_level=logging.WARNING, server_header=False, proxy_headers=False
+            )
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _invite(site: Site, annotators: int, say: Callable[[str], object]) -> None:
+    with site.database.write() as session:
         links = [
             (role, auth.invite(session, role, actor="server", now=milliseconds(), days=days))
-            for role, days in [("admin", 1.0)] + [("annotator", 7.0)] * start.invites
+            for role, days in [("admin", 1.0)] + [("annotator", 7.0)] * annotators
         ]
     say(f"serving {site.address.origin}")
     for role, token in links:
         say(f"{role} link, works once: {site.address.origin}/invite/{token}")
-    # No access log: it would hold addresses of people and tokens of invites.
-    config = uvicorn.Config(
-        app,
-        access_log=False,
-        log_level=logging.WARNING,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=65,
-    )
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    finally:
-        database.close()
 
 
 def _fill(site: Site, start: Start, say: Callable[[str], object]) -> None:

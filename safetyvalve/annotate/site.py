@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 from sqlalchemy.orm import Session
 
 from safetyvalve import __version__
@@ -73,12 +74,19 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self.templates.filters["marked"] = _marked
         self.refresh_mask()
 
     def refresh_mask(self) -> None:
         """Learn the names of runs and models that have come in."""
         with self.database.read() as session:
             self.mask = Mask(names_in(session), self.settings.words)
+
+
+def _marked(text: str) -> Markup:
+    """A message with its `code`."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
 class Visit:

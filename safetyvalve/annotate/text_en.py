@@ -8,12 +8,11 @@ GUIDELINE = """\
 You see a question and two answers. Say which answer you would rather get if the question were yours.
 
 - **Read both answers to the end** before you choose. The longer one is not the better one.
-- **Correct comes first**: an answer that sounds good and is wrong loses against a plain one that is right. Look
-  things up
-  where you are unsure, but do not ask a chatbot.
+- **Correct comes first**: an answer that sounds good and is wrong loses against a plain one that is right. \
+Look things up where you are unsure, but do not ask a chatbot.
 - **Helpful**: does it do what was asked, in the language and form that was asked for?
-- **Safe**: help with hurting somebody is bad however well it is written. A polite refusal of a harmless question is
-  bad too.
+- **Safe**: help with hurting somebody is bad however well it is written. \
+A polite refusal of a harmless question is bad too.
 - **Tie** means: you would not mind which one you get. **Both bad** means: you would want neither.
 - You do not know who wrote the answers, and should not guess. Either may come first.
 

@@ -43,21 +43,25 @@ class Postgres:
         options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder}"
         self.control = binaries / "pg_ctl"
         self._run(self.control, "-D", self.data, "-o", options, "-l", self.folder / "log", "-w", "start")
-        self.count = 0
+        self.made: set[str] = set()
 
     def _run(self, *command: object) -> None:
         subprocess.run(
             [*self.as_user, *map(str, command)], check=True, cwd=self.folder, stdout=subprocess.DEVNULL, timeout=60
         )
 
-    def new_database(self) -> str:
+    def new_database(self, name: str = "main_one") -> str:
+        """The URL of an empty database; what another test left in it is gone."""
         import psycopg
 
-        self.count += 1
         base = f"postgresql://tester@127.0.0.1:{self.port}"
-        with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE test{self.count}")
-        return f"{base}/test{self.count}"
+        if name not in self.made:
+            with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {name}".encode())
+            self.made.add(name)
+        with psycopg.connect(f"{base}/{name}", autocommit=True) as connection:
+            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        return f"{base}/{name}"
 
     def close(self) -> None:
         self._run(self.control, "-D", self.data, "-m", "immediate", "-w", "stop")

@@ -6,13 +6,14 @@ import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import yaml
 from starlette.testclient import TestClient
 
-from safetyvalve.annotate import Database, auth
+from safetyvalve.annotate import Database, Head, auth, verify
 from safetyvalve.annotate.events import milliseconds
 
 MODEL = "smollm2-135m"
@@ -22,7 +23,7 @@ def write_step(run: Path, step: int, answers: Mapping[str, Sequence[str]]) -> Pa
     """One file of samples as training writes it: answers by prompt."""
     rows = [
         {
-            "probe": f"{abs(hash(prompt)):016x}"[:16],
+            "probe": sha256(prompt.encode()).hexdigest()[:16],
             "prompt": [{"role": "user", "content": prompt}],
             "response": text,
             "tokens": len(text),
@@ -115,6 +116,12 @@ class Person:
         while (assignment := self.vote(choice)) is not None:
             found.append(assignment)
         return found
+
+
+def problems(database: Database, head: Head | None = None) -> list[str]:
+    """What `annotate verify` would say."""
+    with database.read() as session:
+        return verify(session, head)
 
 
 def new_id() -> str:

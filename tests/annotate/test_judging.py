@@ -1,4 +1,4 @@
-"""The pages without scripts: sign in, judge, correct, report, progress."""
+"""The annotator's pages without scripts: guideline, practice, votes, corrections, reports, progress."""
 
 from __future__ import annotations
 
@@ -6,18 +6,231 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from sqlalchemy import func, select
+
 from safetyvalve.annotate import Database, Rules
-from tests.annotate.material import Person, make_run
+from safetyvalve.annotate.models import Assignment, Correction, Item, Report, Vote
+from safetyvalve.annotate.votes import edit_distance
+from tests.annotate.material import Person, make_run, new_id, problems, write_answers
+
+Serve = Callable[..., Any]
 
 
-def test_thin_path(serve: Callable[..., Any], database: Database, tmp_path: Path) -> None:
-    app = serve(make_run(tmp_path / "run-a"), make_run(tmp_path / "run-b"), rules=Rules(2, 0, 0), practice=True)
+def votes(database: Database) -> list[Vote]:
+    with database.read() as session:
+        return list(session.scalars(select(Vote).order_by(Vote.created_at, Vote.revision)))
+
+
+@pytest.fixture
+def app(serve: Serve, tmp_path: Path) -> Any:
+    return serve(make_run(tmp_path / "run-a", prompts=4), make_run(tmp_path / "run-b", prompts=4), rules=Rules(2, 0, 0))
+
+
+def test_guideline_comes_first_then_practice_with_feedback(serve: Serve, database: Database, tmp_path: Path) -> None:
+    app = serve(make_run(tmp_path / "run-a"), make_run(tmp_path / "run-b"), practice=True)
+    one = Person(app, database, agree=False)
+    assert one.get("/judge").headers["location"] == "/guideline"
+    page = one.get("/guideline").text
+    assert "may be upsetting" in page
+    assert "No name, no address" in page
+    one.post("/guideline", agreed="", status=422)
+    one.post("/guideline", agreed="yes")
+    for _ in range(3):
+        item = one.item()
+        assert item
+        assert "Practice" in item["page"]
+        answer = one.client.post(
+            f"/judge/{item['assignment']}", data={"csrf": item["csrf"], "id": item["id"], "choice": "tie"}
+        )
+        told = one.get(answer.headers["location"]).text
+        assert "Expected:" in told
+    item = one.item()
+    assert item
+    assert "Practice" not in item["page"]
+    assert "0 judged" in item["page"]
+
+
+def test_practice_follows_the_language(serve: Serve, database: Database) -> None:
+    one = Person(serve(practice=True), database)
+    assert "首都はどこですか" in one.client.get("/judge?lang=ja").text or "半熟卵" in one.client.get("/judge").text
+    assert 'lang="ja"' in one.get("/judge").text  # kept in a cookie
+
+
+def test_a_vote_is_stored_as_canonical_sides(app: Any, database: Database) -> None:
+    one = Person(app, database)
+    assignments = one.judge_all("1")
+    assert len(assignments) == 8  # four prompts at two steps
+    with database.read() as session:
+        for assignment, vote in session.execute(select(Assignment, Vote).join(Vote)):
+            assert vote.choice == ("b" if assignment.swapped else "a")
+            assert vote.swapped is assignment.swapped
+            assert (vote.strength, vote.tags, vote.active_ms) == (None, [], None)
+    assert problems(database) == []
+
+
+def test_strength_tags_and_time(app: Any, database: Database) -> None:
+    one = Person(app, database)
+    one.vote("2", strength="3", tags=["safe", "correct", "made-up"], active_ms="4200")
+    one.vote("tie", strength="3", tags=["clear"], active_ms="")
+    first, second = votes(database)
+    assert (first.strength, first.tags, first.active_ms) == (3, ["correct", "safe"], 4200)
+    assert (second.choice, second.strength, second.active_ms) == ("tie", None, None)
+
+
+def test_sent_twice_is_stored_once(app: Any, database: Database) -> None:
+    one = Person(app, database)
+    item = one.item()
+    assert item
+    body = {"id": item["id"], "assignment": item["assignment"], "choice": "1"}
+    headers = {"x-csrf-token": item["csrf"]}
+    answers = [one.client.post("/api/votes", json=body, headers=headers) for _ in range(3)]
+    assert [a.status_code for a in answers] == [200] * 3
+    assert len(votes(database)) == 1
+    other = one.client.post("/api/votes", json=body | {"choice": "2"}, headers=headers)
+    assert other.status_code == 409
+    assert len(votes(database)) == 1
+
+
+def test_undo_is_a_new_revision(app: Any, database: Database) -> None:
+    one = Person(app, database)
+    assignment = one.vote("1")
+    saved = one.get(f"/judge?saved={assignment}").text
+    assert f'href="/judge/{assignment}"' in saved
+    again = one.get(f"/judge/{assignment}").text
+    assert 'value="1" data-key="1" required checked' in again
+    one.post(f"/judge/{assignment}", id=new_id(), choice="both_bad")
+    assert [(v.revision, v.choice) for v in votes(database)][-1] == (1, "both_bad")
+    assert [v.revision for v in votes(database)] == [0, 1]
+    with database.read() as session:
+        assert session.scalar(select(func.count()).where(Assignment.slot.is_not(None), Assignment.state == "done")) == 1
+
+
+def test_skipped_goes_to_somebody_else(serve: Serve, database: Database, tmp_path: Path) -> None:
+    rows = [{"prompt": f"P{i}", "responses": {"m": "x", "n": "y"}} for i in range(3)]
+    app = serve(write_answers(tmp_path / "answers.jsonl", rows))
     one, two = Person(app, database), Person(app, database)
-    one.practise()
-    two.practise()
-    assert len(one.judge_all("1")) == 12
-    assert len(two.judge_all("2")) == 12
+    for _ in range(3):
+        item = one.item()
+        assert item
+        one.post(f"/judge/{item['assignment']}", id=new_id(), then="skip")
     assert one.item() is None
-    admin = Person(app, database, "admin")
-    for path in ("/", "/admin", "/admin/people", "/admin/items", "/admin/guideline", "/results"):
-        assert admin.get(path).status_code in (200, 303), path
+    assert len(two.judge_all("tie")) == 3
+
+
+def test_late_vote_counts_only_where_a_slot_is_free(serve: Serve, database: Database, tmp_path: Path) -> None:
+    rows = [{"prompt": "P", "responses": {"m": "x", "n": "y"}}, {"prompt": "Q", "responses": {"m": "x", "n": "y"}}]
+    app = serve(write_answers(tmp_path / "answers.jsonl", rows))
+    slow, quick = Person(app, database), Person(app, database)
+    item = slow.item()
+    assert item
+    app.state.site.clock = lambda: 2 * 3600 * 1000 + __import__("time").time_ns() // 1_000_000
+    done = quick.judge_all("1")
+    assert len(done) == 2  # the one that the slow annotator left, too
+    answer = slow.post(f"/judge/{item['assignment']}", id=new_id(), choice="2")
+    assert "somebody else had taken the item" in slow.get(answer.headers["location"]).text
+    with database.read() as session:
+        assert session.get_one(Assignment, item["assignment"]).state == "late"
+        assert session.scalars(select(Item.taken)).all() == [1, 1]
+        assert len(session.scalars(select(Vote)).all()) == 3  # nothing is thrown away
+
+
+def test_correction(serve: Serve, database: Database, tmp_path: Path) -> None:
+    rows = [{"prompt": "時刻は？", "responses": {"m": "三時です👨‍👩‍👧。", "n": "わからない"}}]
+    app = serve(write_answers(tmp_path / "answers.jsonl", rows))
+    one = Person(app, database)
+    item = one.item()
+    assert item
+    swapped = item["page"].index("わからない") < item["page"].index("三時")
+    choice = "2" if swapped else "1"
+    answer = one.post(f"/judge/{item['assignment']}", id=new_id(), choice=choice, then="correct")
+    editor = one.get(answer.headers["location"]).text
+    assert "三時です👨‍👩‍👧。</textarea>" in editor
+    same = {"id": new_id(), "answer": choice, "text": "三時です👨‍👩‍👧。"}
+    one.post(f"/judge/{item['assignment']}/correct", status=422, **same)
+    one.post(f"/judge/{item['assignment']}/correct", status=422, **same | {"text": "  "})
+    sent = {"id": new_id(), "answer": choice, "text": "四時です🙂。", "active_ms": "61000"}
+    for _ in range(2):
+        answer = one.post(f"/judge/{item['assignment']}/correct", **sent)
+    shown = one.get(answer.headers["location"]).text
+    assert "2 characters changed" in shown
+    assert "<del>三</del><ins>四</ins>" in shown
+    with database.read() as session:
+        stored = session.scalars(select(Correction)).one()
+        assert (stored.answer, stored.text, stored.distance, stored.active_ms) == ("a", "四時です🙂。", 2, 61000)
+    assert problems(database) == []
+
+
+def test_edit_distance_counts_graphemes() -> None:
+    assert edit_distance("", "") == 0
+    assert edit_distance("がぎ", "か\u3099ぎ") == 1  # composed and decomposed are different texts, one grapheme each
+    assert edit_distance("👨‍👩‍👧a", "a") == 1
+    assert edit_distance("kitten", "sitting") == 3
+
+
+def test_report_takes_the_item_away(app: Any, database: Database) -> None:
+    one, admin = Person(app, database), Person(app, database, "admin")
+    item = one.item()
+    assert item
+    one.post(f"/judge/{item['assignment']}/report", id=new_id(), reason="=HYPERLINK(1) <b>bad</b>")
+    following = one.item()
+    assert following
+    assert following["assignment"] != item["assignment"]
+    page = admin.get("/admin").text
+    assert "&lt;b&gt;bad&lt;/b&gt;" in page
+    with database.read() as session:
+        report = session.scalars(select(Report)).one()
+    admin.post(f"/admin/reports/{report.id}", decision="withdrawn")
+    with database.read() as session:
+        assert session.get_one(Item, report.item_id).withdrawn
+    assert "bad&lt;" not in admin.get("/admin").text
+    assert problems(database) == []
+
+
+def test_withdrawn_while_in_hand(app: Any, database: Database) -> None:
+    one, admin = Person(app, database), Person(app, database, "admin")
+    item = one.item()
+    assert item
+    with database.read() as session:
+        key = session.get_one(Assignment, item["assignment"]).item_id
+    admin.post(f"/admin/items/{key}", action="withdraw")
+    after = one.item()
+    assert after
+    assert after["assignment"] != item["assignment"]
+
+
+def test_progress_and_own_data(app: Any, database: Database) -> None:
+    one = Person(app, database)
+    one.vote("1", active_ms="120000")
+    page = one.get("/progress").text
+    assert "<dd>1</dd>" in page
+    assert "2 min" in page
+    data = one.get("/progress/mine.json").json()
+    assert [v["choice"] for v in data["votes"]] == ["1"]
+    assert data["name"] in page
+
+
+def test_database_does_not_answer(app: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503, nothing stored, and what was typed comes back."""
+    from safetyvalve.annotate import judge_pages
+    from safetyvalve.annotate.database import Busy
+
+    one = Person(app, database)
+    item = one.item()
+    assert item
+    real = judge_pages.vote
+
+    def locked(*_: object) -> None:
+        raise Busy("database is locked")
+
+    monkeypatch.setattr(judge_pages, "vote", locked)
+    sent = {"csrf": item["csrf"], "id": item["id"], "choice": "2", "strength": "1"}
+    answer = one.client.post(f"/judge/{item['assignment']}", data=sent)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "2"
+    assert 'name="choice" value="2"' in answer.text
+    assert f'value="{item["id"]}"' in answer.text
+    assert votes(database) == []
+    monkeypatch.setattr(judge_pages, "vote", real)
+    assert one.client.post(f"/judge/{item['assignment']}", data=sent).status_code == 303
+    assert len(votes(database)) == 1
