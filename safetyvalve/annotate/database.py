@@ -37,7 +37,7 @@ class Busy(Exception):  # noqa: N818 - the server answers 503 and the client kee
 
 
 class Turnstile:
-    """A lock that lets threads through in the order in which they came; ``threading.Lock`` may starve one for seconds."""
+    """A lock that lets threads through in the order in which they came; ``threading.Lock`` starves one for seconds."""
 
     def __init__(self) -> None:
         self._door = threading.Lock()

@@ -102,6 +102,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(1024)  # whoever opens a printed link at once waits a moment instead of being refused
     except OSError as error:
         listener.close()
         raise RunError(f"port {port} on {host} cannot be used ({error.strerror}). Name another --port.") from None

@@ -87,9 +87,7 @@ def test_appended_then_rewritten(database: Database, voted: Head) -> None:
             event.payload, event.previous = canonical(payload), previous
             event.hash = previous = _hash(event.seq, event.at, event.actor, event.kind, event.payload, previous)
     assert problems(database) == []  # against itself it is in order
-    assert problems(database, voted) == [
-        f"event {voted.seq} is not the one that was exported: the log was rewritten"
-    ]
+    assert problems(database, voted) == [f"event {voted.seq} is not the one that was exported: the log was rewritten"]
 
 
 def test_rows_that_the_log_vouches_for(database: Database, voted: Head) -> None:

@@ -58,7 +58,11 @@ def voted(serve: Serve, database: Database, tmp_path: Path) -> list[str]:
     while (item := prefer(one, "good")) is not None:
         if "Say 0." in item["page"]:
             one.post(
-                f"/judge/{item['assignment']}/correct", id=new_id(), answer=item["side"], text="best 0", active_ms="9000"
+                f"/judge/{item['assignment']}/correct",
+                id=new_id(),
+                answer=item["side"],
+                text="best 0",
+                active_ms="9000",
             )
     while (item := two.item()) is not None:
         if "Say 1." in item["page"]:
@@ -165,7 +169,9 @@ def test_same_database_same_bytes_and_back(
         assert hashlib.sha256(files[name]).hexdigest() == value
     write_export(files, tmp_path / "out")
     other = Database(
-        str(tmp_path / "other.db") if not database.is_sqlite else request.getfixturevalue("postgres").new_database("other")
+        str(tmp_path / "other.db")
+        if not database.is_sqlite
+        else request.getfixturevalue("postgres").new_database("other")
     )
     with other.write() as session:
         counts = import_archive(session, tmp_path / "out")
@@ -228,7 +234,11 @@ def test_command_line(place: str, voted: list[str], tmp_path: Path, capsys: pyte
     ],
 )
 def test_mistakes_are_told_in_one_line(
-    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     extra = ["--port", "0"] if arguments[0] == "serve" else []

@@ -79,9 +79,7 @@ def test_foreign_origin(app: Any, database: Database, headers: dict[str, str]) -
     assert refused.status_code == 403
     with database.read() as session:
         assert session.scalars(select(Vote)).all() == []
-    good = one.client.post(
-        f"/judge/{item['assignment']}", data=fields, headers={"origin": "http://127.0.0.1:8471"}
-    )
+    good = one.client.post(f"/judge/{item['assignment']}", data=fields, headers={"origin": "http://127.0.0.1:8471"})
     assert good.status_code == 303
 
 
@@ -125,9 +123,7 @@ def test_invites_work_once_and_in_time(app: Any, database: Database) -> None:
 def test_tokens_are_not_stored(app: Any, database: Database) -> None:
     one = Person(app, database)
     with database.read() as session:
-        stored = " ".join(
-            [*session.scalars(select(Invite.token_hash)), *session.scalars(select(Login.token_hash))]
-        )
+        stored = " ".join([*session.scalars(select(Invite.token_hash)), *session.scalars(select(Login.token_hash))])
     assert one.token not in stored
     assert one.client.cookies["safetyvalve"] not in stored
 
@@ -161,8 +157,14 @@ ADMIN_POSTS = [
     "/admin/invites/1/revoke",
 ]
 FIELDS = {
-    **{"overlap": "1", "repeat_share": "0", "gold_every": "0", "role": "admin", "en": "x", "ja": "x"},
-    **{"action": "link", "decision": "kept"},
+    "overlap": "1",
+    "repeat_share": "0",
+    "gold_every": "0",
+    "role": "admin",
+    "en": "x",
+    "ja": "x",
+    "action": "link",
+    "decision": "kept",
 }
 
 
@@ -279,7 +281,9 @@ def test_no_open_bind_without_a_public_url(tmp_path: Path) -> None:
     assert not (tmp_path / "a.db").exists()
 
 
-@pytest.mark.parametrize("url", ["http://judge.example.org", "ftp://x", "https://x/path", "judge.example.org", "https://"])
+@pytest.mark.parametrize(
+    "url", ["http://judge.example.org", "ftp://x", "https://x/path", "judge.example.org", "https://"]
+)
 def test_public_url(url: str) -> None:
     with pytest.raises(UsageError, match="--public-url"):
         Address.of(url)

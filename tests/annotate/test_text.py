@@ -32,7 +32,19 @@ def test_every_message_asked_for_exists_and_is_used() -> None:
     text = "\n".join(f.read_text(encoding="utf-8") for f in sources if not f.name.startswith("text_"))
     asked = set(re.findall(r"""\bt\('([a-z_.0-9]+)'[,)]""", text))
     assert asked <= LANGUAGES["en"].keys()
-    prefixes = ("choice.", "short.", "strength.", "tag.", "role.", "flag.", "weigh.", "kind.", "pairing.", "invite.", "annotators.")
+    prefixes = (
+        "choice.",
+        "short.",
+        "strength.",
+        "tag.",
+        "role.",
+        "flag.",
+        "weigh.",
+        "kind.",
+        "pairing.",
+        "invite.",
+        "annotators.",
+    )
     for key in LANGUAGES["en"]:
         name = key.removeprefix("refused.")
         assert f"'{key}'" in text or f'"{key}"' in text or f'"{name}"' in text or key.startswith(prefixes), key
