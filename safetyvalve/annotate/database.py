@@ -178,7 +178,7 @@ def _engine(url: URL, is_sqlite: bool) -> Engine:
     if not is_sqlite:
         options = f"-c lock_timeout={_WAIT_MS} -c statement_timeout=30000"
         return create_engine(
-            url, pool_size=16, max_overflow=0, pool_timeout=5, pool_pre_ping=True, connect_args={"options": options}
+            url, pool_size=16, max_overflow=0, pool_timeout=5, connect_args={"options": options}
         )
     file = Path(str(url.database))
     if not file.parent.is_dir():

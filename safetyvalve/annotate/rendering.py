@@ -119,6 +119,8 @@ def render(text: str) -> Markup:
         url_schemes=set(),
         link_rel=None,
     )
+    # Wide code and tables scroll sideways, which a keyboard can do only where they take the focus.
+    html = html.replace("<pre>", '<pre tabindex="0">').replace("<table>", '<table tabindex="0">')
     return Markup(_SHOWN.sub(r'<span class="code-point">U+\1</span>', html))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,17 @@ pytestmark = pytest.mark.slow
 
 LONG = "An answer that goes on. " * 2000
 ROWS: list[dict[str, Any]] = [
-    {"prompt": "Sort a list?", "responses": {"m-1": "```python\nsorted(x, key=lambda " + "y" * 200 + ")\n```", "m-2": "- a\n- b"}},
+    {
+        "prompt": "Sort a list?",
+        "responses": {"m-1": "```python\nsorted(x, key=lambda " + "y" * 200 + ")\n```", "m-2": "- a\n- b"},
+    },
     {"prompt": "東京から京都へは？", "responses": {"m-1": "**「のぞみ」**で約2時間15分です。", "m-2": "飛行機です。"}},
     {"prompt": "ما فائدة القراءة؟", "responses": {"m-1": "للقراءة فوائد:\n\n- التركيز", "m-2": "مفيدة `python` جدا."}},
     {"prompt": "Long?", "responses": {"m-1": LONG, "m-2": "x" * 3000}},
-    {"prompt": "Table?", "responses": {"m-1": "|a|b|c|d|e|f|\n" + "|-" * 6 + "|\n" + "|wide cell" * 6 + "|", "m-2": "1. one"}},
+    {
+        "prompt": "Table?",
+        "responses": {"m-1": "|a|b|c|d|e|f|\n" + "|-" * 6 + "|\n" + "|wide cell" * 6 + "|", "m-2": "1. one"},
+    },
 ]
 
 
@@ -36,6 +44,22 @@ def browser() -> Iterator[Any]:
         opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
         yield opened
         opened.close()
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait for it; Playwright's own waiting evaluates text as script, which the page's policy forbids."""
+    condition = f"document.body !== null && ({condition})"
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            if page.evaluate(condition):
+                page.wait_for_load_state()
+                return
+        except Exception as error:  # the page was left while it was asked
+            if "context was destroyed" not in str(error) and "navigation" not in str(error):
+                raise
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never came true: {condition}")
 
 
 class Desk:
@@ -84,7 +108,7 @@ class Desk:
 
     def votes(self) -> list[tuple[Any, ...]]:
         return self.rows(
-            "SELECT choice, swapped, strength, tags, active_ms, revision FROM vote JOIN assignment ON "
+            "SELECT choice, vote.swapped, strength, tags, active_ms, revision FROM vote JOIN assignment ON "
             "assignment.id = assignment_id WHERE assignment.kind != 'practice' ORDER BY vote.created_at"
         )
 
@@ -114,7 +138,7 @@ def test_a_batch_by_keyboard(desk: Callable[..., Desk]) -> None:
     here.press(page, "1", "w", "5", "8", "Enter")
     page.wait_for_url("**/judge?saved=*")
     here.press(page, "u")
-    page.wait_for_url("**/judge/" + "?" * 32)
+    page.wait_for_url(re.compile("/judge/[0-9a-f]{32}$"))
     assert page.is_checked("[name=choice][value='1']")
     here.press(page, "2", "e", "Enter")
     page.wait_for_url("**/judge?saved=*")
@@ -125,15 +149,16 @@ def test_a_batch_by_keyboard(desk: Callable[..., Desk]) -> None:
     page.wait_for_url("**/guideline")
     page.keyboard.press("Tab")
     page.goto(here.server.url + "/judge")
-    for _ in range(3):
+    for n in range(2, 5):
         here.press(page, "4", "Enter")
-        page.wait_for_url("**/judge?saved=*")
-        page.wait_for_function("!location.search.includes('x') && document.readyState === 'complete'")
-        page.wait_for_timeout(200)
+        until(page, f"document.body.innerText.includes('{n} judged')")
     here.press(page, "s")
     page.wait_for_selector("text=Nothing to judge")
     stored = here.votes()
-    assert [(v[2], json.loads(v[3]), v[5]) for v in stored[:2]] == [(2, ["correct", "safe"], 0), (3, ["correct", "safe"], 1)]
+    assert [(v[2], json.loads(v[3]), v[5]) for v in stored[:2]] == [
+        (2, ["correct", "safe"], 0),
+        (3, ["correct", "safe"], 1),
+    ]
     assert [v[0] for v in stored[2:]] == ["both_bad"] * 3 + ["skip"]
     assert all(v[4] is None or 0 < v[4] < 60_000 for v in stored)
     assert sum(v[4] is not None for v in stored) >= 4
@@ -151,7 +176,7 @@ def test_a_batch_by_mouse_in_japanese_on_a_phone(desk: Callable[..., Desk]) -> N
         page.tap("label:has([name=choice][value='2'])")
         page.tap("label:has([name=strength][value='1'])")
         page.tap("button.primary")
-        page.wait_for_function(f"document.body.innerText.includes('評価済み {place + 1}件') || !document.querySelector('.ballot')")
+        until(page, f"document.body.innerText.includes('評価済み {place + 1}件') || !document.querySelector('.ballot')")
     page.wait_for_selector("text=いま評価する項目はありません")
     assert [v[2] for v in here.votes()] == [1] * 5
     page.click("text=English")
@@ -207,7 +232,7 @@ def test_the_connection_is_lost_in_mid_vote(desk: Callable[..., Desk]) -> None:
     page.route("**/api/votes", lose)
     here.press(page, "2", "Enter")
     page.wait_for_selector("text=No connection")
-    page.wait_for_function("document.body.innerText.includes('2 judged')")
+    until(page, "document.body.innerText.includes('2 judged')")
     assert len(here.votes()) == 2
     # A page that is closed before the connection is back sends its vote when the next one opens.
     page.route("**/api/votes", lambda route: route.abort())
@@ -270,11 +295,12 @@ def test_hostile_answers_are_inert(desk: Callable[..., Desk]) -> None:
         assert page.evaluate("document.querySelector('.ballot').checkVisibility()")
         assert page.evaluate("/[\\u202a-\\u202e\\u2066-\\u2069]/.test(document.body.innerText)") is False
         assert page.evaluate("document.scrollingElement.scrollWidth") <= 1280
-        megas += page.evaluate("Math.max(...[...document.querySelectorAll('.answer')].map(a => a.textContent.length))") > 10**6
-        here.press(page, "3", "Enter")
-        page.wait_for_function(
-            f"document.body.innerText.includes('{place + 1} judged') || !document.querySelector('.ballot')"
+        megas += (
+            page.evaluate("Math.max(...[...document.querySelectorAll('.answer')].map(a => a.textContent.length))")
+            > 10**6
         )
+        here.press(page, "3", "Enter")
+        until(page, f"document.body.innerText.includes('{place + 1} judged') || !document.querySelector('.ballot')")
     assert megas == 1
     page.wait_for_selector("text=Nothing to judge")
     assert here.errors == []
@@ -288,22 +314,21 @@ def test_the_policy_stops_what_would_slip_through(desk: Callable[..., Desk]) -> 
         """async () => {
             const seen = [];
             document.addEventListener('securitypolicyviolation', e => seen.push(e.effectiveDirective));
-            const add = (tag, set) => { const e = document.createElement(tag); Object.assign(e, set); document.body.append(e); };
+            const add = (tag, set) => document.body.append(Object.assign(document.createElement(tag), set));
             add('img', {src: 'https://evil.example/pixel.png'});
             add('img', {src: 'data:image/gif;base64,R0lGODlhAQABAAAAACw='});
             add('iframe', {src: 'https://evil.example/'});
             add('base', {href: 'https://evil.example/'});
-            const div = document.createElement('div'); div.setAttribute('onclick', 'window.owned = 1');
-            document.body.append(div); div.click();
+            try { add('script', {text: 'window.owned = 1'}); } catch { seen.push('script'); }
+            const div = document.createElement('div'); document.body.append(div);
+            try { div.setAttribute('onclick', 'window.owned = 2'); div.click(); } catch { seen.push('handler'); }
             try { document.body.insertAdjacentHTML('beforeend', '<b>x</b>'); } catch { seen.push('trusted-types'); }
             await new Promise(done => setTimeout(done, 500));
             return [seen, window.owned ?? null];
         }"""
     )
     assert blocked[1] is None
-    assert {"img-src", "frame-src", "base-uri", "script-src-attr", "trusted-types"} <= set(blocked[0]) | (
-        {"frame-src"} if "child-src" in blocked[0] or "default-src" in blocked[0] else set()
-    )
+    assert {"img-src", "frame-src", "base-uri", "script", "handler", "trusted-types"} <= set(blocked[0])
     assert blocked[0].count("img-src") == 2
 
 

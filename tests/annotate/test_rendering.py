@@ -42,7 +42,7 @@ def check(html: str) -> None:
     """Only harmless tags; no attribute but class and start."""
     for tag, attributes in re.findall(r"<\s*/?([a-zA-Z!][\w:-]*)([^>]*)>", html):
         assert tag.lower() in _SAFE_TAGS, tag
-        assert re.fullmatch(r'(?:\s+(?:class="[\w -]*"|start="\d+"))*\s*/?', attributes), attributes
+        assert re.fullmatch(r'(?:\s+(?:class="[\w -]*"|start="\d+"|tabindex="0"))*\s*/?', attributes), attributes
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -65,7 +65,7 @@ def test_what_is_invisible_is_shown() -> None:
 
 def test_markdown_is_rendered() -> None:
     html = render("# T\n\n**b** `c`\n\n```python\nx = 1\n```\n\n|a|b|\n|-|-|\n|1|2|")
-    for part in ("<h1>T</h1>", "<strong>b</strong>", "<pre><code", "<td>2</td>"):
+    for part in ("<h1>T</h1>", "<strong>b</strong>", '<pre tabindex="0"><code', "<td>2</td>"):
         assert part in html
 
 
