@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,10 @@ def _url(place: str) -> URL:
     except ArgumentError as error:
         raise UsageError(f"--db is '{place}' ({error}); accepted: a file, or postgresql://USER@HOST/NAME.") from None
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        if find_spec("psycopg") is None:
+            raise UsageError(
+                "--db names PostgreSQL, and psycopg is not installed. `pip install 'safetyvalve[postgresql]'`."
+            )
         return url.set(drivername="postgresql+psycopg")
     if url.drivername == "sqlite" and url.database not in (None, "", ":memory:"):
         return url
@@ -177,9 +182,7 @@ def _url(place: str) -> URL:
 def _engine(url: URL, is_sqlite: bool) -> Engine:
     if not is_sqlite:
         options = f"-c lock_timeout={_WAIT_MS} -c statement_timeout=30000"
-        return create_engine(
-            url, pool_size=16, max_overflow=0, pool_timeout=5, connect_args={"options": options}
-        )
+        return create_engine(url, pool_size=16, max_overflow=0, pool_timeout=5, connect_args={"options": options})
     file = Path(str(url.database))
     if not file.parent.is_dir():
         raise RunError(f"database '{file}' cannot be made: its folder does not exist. Make it, or name another --db.")

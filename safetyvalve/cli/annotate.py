@@ -56,6 +56,7 @@ def serve(
     New samples of a training run join the queue as they appear. Beyond this machine the server needs --public-url with
     https, which a proxy in front of it provides.
     """
+    _check_installed()
     from safetyvalve.annotate import Rules
     from safetyvalve.annotate.running import Start, run_server
 
@@ -94,6 +95,7 @@ def export(
 
     `safetyvalve train --data OUTPUT/preferences.jsonl` trains the next round on them.
     """
+    _check_installed()
     import json
 
     from safetyvalve.annotate import export_files, write_export
@@ -125,6 +127,7 @@ def import_(
     db: Db = _DB,
 ) -> None:
     """Fill an empty database from an export, event log and all."""
+    _check_installed()
     from safetyvalve.annotate import Database
     from safetyvalve.annotate.archive import import_archive
 
@@ -141,6 +144,7 @@ def verify(
     ] = None,
 ) -> None:
     """Check the event log and everything it vouches for; without --head a log rewritten as a whole goes unseen."""
+    _check_installed()
     from safetyvalve.annotate import Head
     from safetyvalve.annotate import verify as check
     from safetyvalve.annotate.events import head as last
@@ -170,6 +174,7 @@ def forget(
     db: Db = _DB,
 ) -> None:
     """Erase an annotator's votes, corrections and reports. Their items are judged anew."""
+    _check_installed()
     from sqlalchemy import select
 
     from safetyvalve.annotate.events import milliseconds
@@ -182,6 +187,17 @@ def forget(
             raise UsageError(f"there is no annotator '{name}'; names stand on the administrator's page of people.")
         counts = erase(session, found, actor="command line", now=milliseconds())
     typer.echo(", ".join(f"{n} {kind}s" for kind, n in counts.items()) + " erased")
+
+
+def _check_installed() -> None:
+    """Say which packages of the extra are missing, instead of a traceback."""
+    from importlib.util import find_spec
+
+    needed = ("fastapi", "uvicorn", "sqlalchemy", "multipart", "markdown_it", "nh3", "regex")
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise UsageError(
+            f"this command needs {', '.join(missing)}, not installed here. `pip install 'safetyvalve[annotate]'`."
+        )
 
 
 def _open(db: str) -> Database:
