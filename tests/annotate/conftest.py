@@ -19,6 +19,7 @@ from safetyvalve.annotate import Database, Rules, Settings, Source, create_app
 from safetyvalve.annotate.batches import add_practice, open_batch
 from safetyvalve.annotate.watch import look
 
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 URL = "http://127.0.0.1:8471"
 
 
@@ -30,8 +31,8 @@ def postgres_binaries() -> Path | None:
 class Postgres:
     """A server on loopback with a database for each test; it refuses to run as root, so it runs as postgres."""
 
-    def __init__(self, binaries: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="safetyvalve-pg-"))
+    def __init__(self, binaries: Path, folder: str | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="safetyvalve-pg-", dir=folder))
         self.as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         if self.as_user:
             shutil.chown(self.folder, "postgres", "postgres")
@@ -73,19 +74,20 @@ def postgres() -> Iterator[Postgres]:
     binaries = postgres_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL server: apt-get install postgresql")
-    server = Postgres(binaries)
+    server = Postgres(binaries, MEMORY)
     yield server
     server.close()
 
 
 # The same tests on both; a server to start is for `make test-slow`.
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """What --db takes."""
+def place(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What --db takes. In memory where the system has a folder for that: each commit waits for the disk."""
     if request.param == "sqlite":
-        return str(tmp_path / "annotate.db")
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.new_database()
+        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+            yield str(Path(folder) / "annotate.db")
+    else:
+        yield request.getfixturevalue("postgres").new_database()
 
 
 @pytest.fixture

@@ -43,7 +43,9 @@ class Server:
                 wanted -= 1
             if not wanted:
                 break
-        assert not wanted, "the server did not start"
+        if wanted:
+            self.stop()
+            raise AssertionError("the server did not start")
         threading.Thread(target=self.process.stdout.read, daemon=True).start()
         with socket.create_connection(("127.0.0.1", self.port), timeout=30):
             pass

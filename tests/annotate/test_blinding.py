@@ -53,7 +53,7 @@ def test_a_masked_item_shows_the_mask_and_is_not_editable(
     assert item
     assert MASK in item["page"]
     assert "ChatGPT" not in item["page"]
-    assert 'value="correct"' not in item["page"]
+    assert 'name="then" value="correct"' not in item["page"]
     key = item["assignment"]
     assert one.get(f"/judge/{key}/correct").status_code == 403
     one.post(f"/judge/{key}/correct", status=403, id=new_id(), answer="1", text="I am ChatGPT 2.")

@@ -21,6 +21,7 @@ from sqlalchemy import select
 
 from safetyvalve.annotate import Database
 from safetyvalve.annotate.models import Assignment, Item, Vote
+from tests.annotate.conftest import Postgres, postgres_binaries
 from tests.annotate.material import problems, write_answers
 from tests.annotate.serving import REPOSITORY, Server
 
@@ -83,7 +84,12 @@ def test_fifty_annotators(kind: str, kills: int, tmp_path: Path, request: pytest
     if kind == "sqlite":
         place = str(tmp_path / "annotate.db")
     else:
-        place = request.getfixturevalue("postgres").new_database("load")
+        binaries = postgres_binaries()
+        if binaries is None:
+            pytest.skip("no PostgreSQL server: apt-get install postgresql")
+        server = Postgres(binaries)  # on the disk, as it would be
+        request.addfinalizer(server.close)
+        place = server.new_database("load")
     started = time.perf_counter()
     saw, sent = run_crowd(tmp_path, place, votes, kills)
     spent = time.perf_counter() - started
