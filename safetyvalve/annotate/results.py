@@ -84,7 +84,7 @@ def batch_results(session: Session, found: Sequence[Judgment]) -> list[dict[str,
 
 
 def _pairs(counted: Sequence[Judgment]) -> list[dict[str, Any]]:
-    from safetyvalve.stats import mean_interval
+    from safetyvalve.stats import win_rate
 
     groups: dict[tuple[str, str], list[Judgment]] = defaultdict(list)
     for j in counted:
@@ -92,11 +92,7 @@ def _pairs(counted: Sequence[Judgment]) -> list[dict[str, Any]]:
     rows = []
     for (a, b), members in sorted(groups.items()):
         choices = [j.vote.choice for j in members]
-        by_prompt: dict[str, list[float]] = defaultdict(list)
-        for j in members:
-            by_prompt[digest(j.item.prompt)].append(SCORE[j.vote.choice])
-        interval = mean_interval([sum(v) / len(v) for v in by_prompt.values()])
-        low, high = max(interval.low, 0.0), min(interval.high, 1.0)
+        rate = win_rate([SCORE[c] for c in choices], [digest(j.item.prompt) for j in members])
         rows.append(
             {
                 "pair": f"{a} : {b}",
@@ -104,9 +100,9 @@ def _pairs(counted: Sequence[Judgment]) -> list[dict[str, Any]]:
                 "losses": choices.count("b"),
                 "ties": choices.count("tie"),
                 "both_bad": choices.count("both_bad"),
-                "rate": f"{interval.estimate:.0%}",
-                "interval": f"({low:.0%} – {high:.0%})",
-                "prompts": interval.n,
+                "rate": f"{rate.interval.estimate:.0%}",
+                "interval": f"({rate.interval.low:.0%} – {rate.interval.high:.0%})",
+                "prompts": rate.interval.n,
             }
         )
     return rows

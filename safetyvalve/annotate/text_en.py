@@ -178,7 +178,7 @@ MESSAGES: dict[str, str] = {
     "results.rate": "Win rate of the first",
     "results.prompts": "Prompts",
     "results.note": (
-        "Win rate: a tie and both bad count one half; mean over prompts, with the 95% t interval over prompts. "
+        "Win rate: a tie and both bad count one half; the 95% interval takes prompts as its units. "
         "Repeats, "
         "gold, late and skipped votes are left out. `safetyvalve annotate export` gives every vote for "
         "`safetyvalve stats`."

@@ -75,12 +75,15 @@ class Desk:
 
     def person(self, *, practised: bool = True, role: str = "annotator", **options: Any) -> Any:
         """A signed-in page; what it logs and asks for from elsewhere is kept."""
-        context = self.browser.new_context(**{"locale": "en", "viewport": {"width": 1280, "height": 900}} | options)
+        # Smooth scrolling would move what is about to be clicked.
+        usual = {"locale": "en", "viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"}
+        context = self.browser.new_context(**usual | options)
         self.contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        for kind in ("console", "pageerror", "dialog"):
-            page.on(kind, lambda event, kind=kind: self.errors.append(f"{kind}: {getattr(event, 'text', event)}"))
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        for kind in ("pageerror", "dialog"):
+            page.on(kind, lambda event, kind=kind: self.errors.append(f"{kind}: {event}"))
         page.on("request", lambda r: None if r.url.startswith(self.server.url) else self.errors.append(r.url))
         page.goto(self.server.links[role].pop())
         page.click("main button")
