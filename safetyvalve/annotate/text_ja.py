@@ -185,8 +185,8 @@ MESSAGES: dict[str, str] = {
     "results.prompts": "質問数",
     "results.note": (
         "勝率では「同じくらい」と「どちらもよくない」を0.5勝と数え、質問を単位とする95%区間を付けています。"
-        "再評価、正解付き、時間切れ、飛ばした投票は含みません。すべての投票は `safetyvalve annotate export` で書き出し、"
-        "`safetyvalve stats` で分析できます。"
+        "再評価、正解付き、時間切れ、飛ばした投票は含みません。"
+        "すべての投票は `safetyvalve annotate export` で書き出し、`safetyvalve stats` で分析できます。"
     ),
     "results.none": "投票はまだありません。",
     "results.no_batch": "バッチはまだありません。",
