@@ -21,10 +21,12 @@ from sqlalchemy.orm import Session
 
 from safetyvalve import __version__
 from safetyvalve.annotate.archive import archive_lines
-from safetyvalve.annotate.events import digest, head
+from safetyvalve.annotate.events import head
 from safetyvalve.annotate.models import Annotator, Correction, Item
 from safetyvalve.annotate.results import Judgment, judgments, source_name
+from safetyvalve.data.schema import Message
 from safetyvalve.errors import RunError, UsageError, shorten
+from safetyvalve.judges import items as judged
 from safetyvalve.stats.verdicts import Verdict
 
 __all__ = ["WEIGHINGS", "Weighing", "export_files", "safe_cell", "write_export", "zip_of"]
@@ -256,19 +258,33 @@ def _models(item: Item) -> tuple[str, str]:
     return a, b
 
 
+def _judged(item: Item) -> tuple[judged.Answer, judged.Answer]:
+    """The two answers as judges name them, so that people's and judges' verdicts on a pair meet under one id."""
+    prompt = tuple(Message.model_validate(turn) for turn in item.prompt)
+    name = judged.prompt_id(prompt)
+    a, b = (
+        # Rows of a file have one answer a model; only a run samples a prompt several times.
+        judged.Answer(name, prompt, model, text, source.get("sample", 0) if "step" in source else 0)
+        for model, text, source in zip(
+            _models(item), (item.answer_a, item.answer_b), (item.source_a, item.source_b), strict=True
+        )
+    )
+    return a, b
+
+
 def _verdicts(found: Iterable[Judgment]) -> Iterable[Verdict]:
     """Every vote that holds, less practice, late ones and withdrawn items, for ``safetyvalve stats``."""
     for j in found:
         if j.assignment.kind == "practice" or j.item.withdrawn or j.assignment.state == "late":
             continue
-        model_a, model_b = _models(j.item)
+        a, b = _judged(j.item)
         skipped = j.vote.choice == "skip"
         yield Verdict.model_validate(
             {
-                "item_id": j.item.id,
-                "prompt_id": digest(j.item.prompt)[:16],
-                "model_a": model_a,
-                "model_b": model_b,
+                "item_id": judged.item_id(a, b),
+                "prompt_id": a.prompt_id,
+                "model_a": a.model,
+                "model_b": b.model,
                 "verdict": "none" if skipped else j.vote.choice,
                 "rater": j.annotator.name,
                 "rater_kind": "human",

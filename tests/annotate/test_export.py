@@ -21,8 +21,9 @@ from safetyvalve.annotate.models import Annotator, Item
 from safetyvalve.cli import main
 from safetyvalve.data import load_preferences
 from safetyvalve.errors import DataError, RunError, UsageError
+from safetyvalve.stats import read_verdicts
 from safetyvalve.stats.verdicts import Verdict
-from tests.annotate.material import Person, new_id, problems, write_answers
+from tests.annotate.material import Person, make_run, new_id, problems, write_answers
 
 Serve = Callable[..., Any]
 
@@ -255,3 +256,21 @@ def test_admin_downloads_the_same_files(serve: Serve, database: Database, voted:
         assert archive.read("preferences.jsonl") == files_of(database)["preferences.jsonl"]
         assert json.loads(archive.read("manifest.json"))["rows"]["verdicts.jsonl"] == 10
     assert problems(database) == []
+
+
+def test_people_and_judges_name_a_pair_alike(serve: Serve, database: Database, tmp_path: Path) -> None:
+    """Their verdicts join by item, also where a run answered a prompt several times."""
+    runs = [make_run(tmp_path / name, prompts=3, n=2) for name in ("run-a", "run-b")]
+    person = Person(serve(*runs, rules=Rules(1, 0, 0)), database)
+    person.judge_all()
+    people = [Verdict.model_validate_json(v) for v in files_of(database)["verdicts.jsonl"].splitlines()]
+    output = tmp_path / "judge.jsonl"
+    assert main(["judge", *map(str, runs), "--judge", "fake", "--output", str(output)]) == 0
+    judges = read_verdicts(output).verdicts
+    last = {v.item_id: v for v in people if "step 10" in v.model_a}
+    assert len(last) == 6
+    assert last.keys() == {v.item_id for v in judges}
+    for verdict in judges:
+        mine = last[verdict.item_id]
+        assert verdict.prompt_id == mine.prompt_id
+        assert {verdict.model_a, verdict.model_b} == {mine.model_a, mine.model_b}
