@@ -95,7 +95,7 @@ class Desk:
                 for _ in range(3):
                     self.press(page, "3", "Enter")
                     page.wait_for_url("**/feedback")
-                    page.keyboard.press("Enter")  # the way on has the focus
+                    self.press(page, "Enter")  # the way on has the focus
                     page.wait_for_url("**/judge")
         return page
 

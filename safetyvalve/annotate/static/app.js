@@ -172,6 +172,10 @@
       event.preventDefault();
       return;
     }
+    if (key === "Enter" && event.target === document.body) {
+      document.querySelector("main a.primary")?.click(); // where the browser did not give it the focus
+      return;
+    }
     if (!keysOn) return;
     if (key === "?") {
       const keys = document.getElementById("keys");
