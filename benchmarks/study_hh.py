@@ -60,7 +60,8 @@ SEEDS = (0, 1, 2)
 STEPS, PAIRS = 60, 4
 LEARNING_RATE = 5e-5
 BUDGET = 2048
-PROBES = 64
+TESTED, PROBES = 230, 48
+"""Pairs and prompts of the test part that are measured."""
 
 
 class Cell(NamedTuple):
@@ -218,7 +219,7 @@ def test(
     reward: LinearReward,
 ) -> Tested:
     """Human pairs, and the reward of sampled answers."""
-    ratios = log_ratios(policy, reference, [t for _, t in parts.test])
+    ratios = log_ratios(policy, reference, [t for _, t in parts.test[:TESTED]])
     probes = {t.prompt_ids: Probe.of(e, t) for e, t in parts.test}
     meter = SampleMeter(
         list(probes.values())[:PROBES],
