@@ -37,7 +37,7 @@ def step(objective: Objective, forward: Forward) -> tuple[float, torch.Tensor]:
     with forward.attention(model):
         for group in forward.split(batch):
             sums = forward.sums(model, [e.tree for e in group])
-            part = objective.pair_terms(group, sums, totals).loss / totals.weight
+            part = objective.terms(group, sums, totals).loss(totals)
             part.backward()
             loss += float(part.detach())
     return loss, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
