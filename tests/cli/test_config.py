@@ -48,7 +48,6 @@ OTHER: dict[str, Any] = {
     "max_grad_norm": 0.5,
     "weight_decay": 0.01,
     "precision": "fp32",
-    "memory": "low",
     "engine": "padded",
     "memory": "low",
     "token_budget": 333,
