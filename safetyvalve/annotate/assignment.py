@@ -94,7 +94,6 @@ class Queue(NamedTuple):
 
     def _gold(self, session: Session, annotator: Annotator, done: int, now: int) -> Assignment | None:
         """One in each stretch of ``gold_every`` judgments, at a place drawn at random."""
-        seen = _count(session, annotator, "gold", 0)
         for item, every in session.execute(
             select(Item, Batch.gold_every)
             .join(Batch)
@@ -102,6 +101,7 @@ class Queue(NamedTuple):
             .order_by(Item.position)
             .limit(1)
         ):
+            seen = _count(session, annotator, "gold", 0)
             place = seen * every + 1 + int(drawn(self.secret, "gold", annotator.id, seen) * every)
             if done >= place:
                 return self._lease(session, item, annotator, now)

@@ -29,6 +29,8 @@ __all__ = ["Busy", "Database", "Turnstile"]
 
 SCHEMA = "1"
 _WAIT_MS = 5_000
+_CONNECTIONS = 40
+"""As many as the server has threads, so that no request waits for one."""
 _LOCK = 0x5AFE_7A1E
 """Key of PostgreSQL's advisory lock that writers take."""
 
@@ -182,13 +184,17 @@ def _url(place: str) -> URL:
 def _engine(url: URL, is_sqlite: bool) -> Engine:
     if not is_sqlite:
         options = f"-c lock_timeout={_WAIT_MS} -c statement_timeout=30000"
-        return create_engine(url, pool_size=16, max_overflow=0, pool_timeout=5, connect_args={"options": options})
+        return create_engine(
+            url, pool_size=_CONNECTIONS, max_overflow=0, pool_timeout=5, connect_args={"options": options}
+        )
     file = Path(str(url.database))
     if not file.parent.is_dir():
         raise RunError(f"database '{file}' cannot be made: its folder does not exist. Make it, or name another --db.")
     if not file.exists():
         os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-    engine = create_engine(url, pool_size=16, max_overflow=0, pool_timeout=5, connect_args={"timeout": _WAIT_MS / 1000})
+    engine = create_engine(
+        url, pool_size=_CONNECTIONS, max_overflow=0, pool_timeout=5, connect_args={"timeout": _WAIT_MS / 1000}
+    )
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
     return engine

@@ -47,6 +47,7 @@ def judge(request: Request, saved: Annotated[str, Query(max_length=40)] = "") ->
         if v.me.agreed_at is None:
             return v.go("/guideline")
         assignment = v.site.queue.next(v.session, v.me, v.lang, v.now)
+    with visit(request, role="annotator") as v:
         before = _own(v, saved) if saved else None
         sight_before = Sight(v.session, before, v.site.mask) if before else None
         flash = {

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 
 from safetyvalve.annotate import (
@@ -66,6 +67,7 @@ def create_app(database: Database, settings: Settings, *, watch: bool = True) ->
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(Busy, _busy)
+    app.add_exception_handler(IntegrityError, _overtaken)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(SafetyValveError, _told)
     app.add_exception_handler(HTTPException, _http)
@@ -105,6 +107,11 @@ async def _busy(request: Request, error: Any) -> Response:
     response = _answer(request, 503, "refused.busy", kept=kept) if kept else _answer(request, 503, "refused.busy")
     response.headers["Retry-After"] = "2"
     return response
+
+
+def _overtaken(request: Request, error: Any) -> Response:
+    """What the request is about went away while it was under way, such as a person who was erased."""
+    return _answer(request, 409, "refused.other_content")
 
 
 def _invalid(request: Request, error: Any) -> Response:

@@ -125,6 +125,10 @@ class Visit:
     def visitor(self) -> Annotator | None:
         return self._me
 
+    def enter(self, session: Session) -> None:
+        """Go on in another transaction."""
+        self._session = session
+
     def identify(self) -> None:
         """Look the cookie up."""
         found = auth.look_up(self.session, self.cookie, self.now)
@@ -187,7 +191,7 @@ class Visit:
 def visit(
     request: Request, *, write: bool = False, role: str | None = None, csrf: str | None = None
 ) -> Iterator[Visit]:
-    """A visit inside one transaction.
+    """A visit inside one transaction. Who may not write is turned away before it takes a writer's turn.
 
     Args:
         write: whether anything is stored.
@@ -199,16 +203,30 @@ def visit(
         Busy: the database does not answer.
     """
     site: Site = request.app.state.site
-    with site.database.write() if write else site.database.read() as session:
+    if role is None or not write:
+        with site.database.write() if write else site.database.read() as session:
+            one = Visit(site, request, session)
+            one.identify()
+            _check(one, role, csrf)
+            yield one
+        return
+    with site.database.read() as session:
         one = Visit(site, request, session)
         one.identify()
-        if role is not None:
-            _check_role(one.me.role, role)
-        if request.method not in ("GET", "HEAD") and role is not None:
-            sent = csrf if csrf else request.headers.get("x-csrf-token", "")
-            if not auth.same_token(sent, one.csrf):
-                raise Refusal(403, "csrf")
+    _check(one, role, csrf)
+    with site.database.write() as session:
+        one.enter(session)
         yield one
+
+
+def _check(one: Visit, role: str | None, csrf: str | None) -> None:
+    if role is None:
+        return
+    _check_role(one.me.role, role)
+    if one.request.method not in ("GET", "HEAD"):
+        sent = csrf if csrf else one.request.headers.get("x-csrf-token", "")
+        if not auth.same_token(sent, one.csrf):
+            raise Refusal(403, "csrf")
 
 
 def _check_role(mine: str, wanted: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from sqlalchemy import select
 
@@ -52,6 +53,7 @@ def run_crowd(folder: Path, place: str, votes: int, kills: int) -> tuple[dict[st
             output = crowd.communicate(timeout=20 * expected + 300)[0]
         assert crowd.returncode == 0
         saw: dict[str, Any] = json.loads(output)
+        saw["processor"] = sum(psutil.Process(server.process.pid).cpu_times()[:2])
     finally:
         server.stop()
     return saw, saw["sent"]
@@ -97,7 +99,8 @@ def test_fifty_annotators(kind: str, kills: int, tmp_path: Path, request: pytest
     median, p95, worst = (1000 * float(np.quantile(saw["pages"], q)) for q in (0.5, 0.95, 1))
     print(
         f"\n{kind}, {kills} kills: {votes} votes, {len(saw['pages'])} requests in {spent:.0f} s, "
-        f"median {median:.0f} ms, p95 {p95:.0f} ms, worst {worst:.0f} ms, {saw['failures']} requests repeated"
+        f"median {median:.0f} ms, p95 {p95:.0f} ms, worst {worst:.0f} ms, {saw['failures']} requests repeated, "
+        f"{saw['processor']:.0f} s of processor time of the server (since it was last started)"
     )
     if kills:
         assert saw["failures"] > 0
