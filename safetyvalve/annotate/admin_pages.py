@@ -112,7 +112,7 @@ def change_rules(
 @router.post("/batches")
 def upload(
     request: Request,
-    name: Annotated[str, Form(min_length=1, max_length=100)],
+    name: Annotated[str, Form(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")],
     file: Annotated[UploadFile, File()],
     csrf: Csrf = "",
 ) -> Response:

@@ -41,7 +41,7 @@ Milliseconds = Annotated[str, Form(pattern="^[0-9]{0,9}$")]
 
 
 @router.get("/judge")
-def judge(request: Request, saved: Annotated[str, Query(max_length=40)] = "") -> Response:
+def judge(request: Request, saved: Annotated[str, Query(pattern="^([0-9a-f]{32})?$")] = "") -> Response:
     """The next item."""
     with visit(request, write=True, role="annotator") as v:
         if v.me.agreed_at is None:

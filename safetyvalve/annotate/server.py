@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 from starlette.exceptions import HTTPException
 
 from safetyvalve.annotate import (
@@ -69,6 +69,7 @@ def create_app(database: Database, settings: Settings, *, watch: bool = True) ->
     app.add_exception_handler(Busy, _busy)
     app.add_exception_handler(IntegrityError, _overtaken)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(DataError, _invalid)  # characters that the database cannot hold
     app.add_exception_handler(SafetyValveError, _told)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _failed)

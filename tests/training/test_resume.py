@@ -170,13 +170,13 @@ def once(owner, name, when):
     setattr(owner, name, lambda *args, **kwargs: kill() if when(*args) else real(*args, **kwargs))
 
 if where == "step":  # in the backward pass
-    real = PolicyTrainer.pair_terms
-    def pair_terms(self, *args):
-        terms = real(self, *args)
+    real = PolicyTrainer.terms
+    def terms(self, *args):
+        of_batch = real(self, *args)
         if self.state.global_step == 5:
-            terms.sft.register_hook(kill)
-        return terms
-    PolicyTrainer.pair_terms = pair_terms
+            of_batch.sft.register_hook(kill)
+        return of_batch
+    PolicyTrainer.terms = terms
 elif where == "weights":  # the checkpoint's weights are written, its optimizer is not
     once(PolicyTrainer, "_save_optimizer_and_scheduler", lambda self, folder: self.state.global_step == 4)
 elif where == "rename":  # everything is written, the checkpoint has no place yet
