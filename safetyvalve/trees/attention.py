@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -23,16 +23,16 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 
 from safetyvalve.errors import EngineError
 from safetyvalve.trees.flex import block_mask, flex_row
+from safetyvalve.trees.kernel import attend
 from safetyvalve.trees.plan import PackedRow, PositionRule
 from safetyvalve.trees.support import refusal
+from safetyvalve.trees.tiles import Tile, tiles
 
 __all__ = ["Kernel", "current_row", "tree_attention"]
 
 Kernel = Literal["matrix", "flex"]
 _NAMES: dict[Kernel, str] = {"matrix": "safetyvalve_tree", "flex": "safetyvalve_flex"}
 """Under which transformers knows them."""
-_MATRIX_LIMIT = 768
-"""Longest tree, in tokens, whose scores are held as one matrix: on CPUs that beats SDPA with a mask."""
 
 _UNSUPPORTED = ("position_bias", "head_mask", "alibi")
 """Arguments that change the attention's result in some models."""
@@ -46,6 +46,21 @@ class _LayerMask:
 
     row: PackedRow
     rule: PositionRule
+    _made: dict[torch.dtype | None, Any] = field(default_factory=dict)
+
+    def tiles(self, dtype: torch.dtype) -> tuple[tuple[Tile, ...], ...]:
+        """Of every tree; made once, though every layer asks for them."""
+        if dtype not in self._made:
+            self._made[dtype] = tuple(tiles(segment, self.rule, dtype) for segment in self.row.segments)
+        made: tuple[tuple[Tile, ...], ...] = self._made[dtype]
+        return made
+
+    def allowed(self) -> list[Tensor]:
+        """bool [query, key] of every tree; made once."""
+        if None not in self._made:
+            self._made[None] = [segment.allowed(self.rule) for segment in self.row.segments]
+        made: list[Tensor] = self._made[None]
+        return made
 
     @cached_property
     def blocks(self) -> BlockMask:
@@ -75,18 +90,26 @@ def _tree_attention(
     """
     mask = _checked(module, attention_mask, others)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    dropout = dropout if module.training else 0.0
+    if softcap is None and s_aux is None and not dropout:
+        kind = query.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
+        if query.dtype == torch.float64:
+            dtype = query.dtype
+        query, key, value = (states[0].to(dtype) for states in (query, key, value))
+        return attend(query, key, value, mask.tiles(dtype), scaling)[None], None
     parts = [
         _one_tree(
             query[:, :, s.start : s.stop],
             key[:, :, s.start : s.stop],
             value[:, :, s.start : s.stop],
-            s.allowed(mask.rule),
+            allowed,
             scaling,
             softcap,
             s_aux,
-            dropout if module.training else 0.0,
+            dropout,
         )
-        for s in mask.row.segments
+        for s, allowed in zip(mask.row.segments, mask.allowed(), strict=True)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
@@ -138,11 +161,10 @@ def _one_tree(
     sinks: Tensor | None,
     dropout: float,
 ) -> Tensor:
-    """[1, head, token, dim] in, [1, head, token, value dim] out; ``sinks`` [head] are scores that draw weight away."""
-    if softcap is None and sinks is None and query.shape[2] > _MATRIX_LIMIT:
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask=allowed, dropout_p=dropout, scale=scaling, enable_gqa=True
-        )
+    """What the tiles do not do: soft caps, sinks and dropout, on the whole square of a tree.
+
+    [1, head, token, dim] in, [1, head, token, value dim] out; ``sinks`` [head] are scores that draw weight away.
+    """
     batch, heads, tokens, dim = query.shape
     groups = key.shape[1]
     # Heads that share keys are stacked along the token axis: one product a key head, nothing repeated.

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from safetyvalve.errors import EngineError, UsageError
 from safetyvalve.trees.attention import current_row, tree_attention
-from safetyvalve.trees.head import chunked_logps, logits_function
+from safetyvalve.trees.head import response_token_logps, sparse_embedding_gradient
 from safetyvalve.trees.padded import padded_logps
 from safetyvalve.trees.plan import Engine, PackedRow, Tree, pack_row
 from safetyvalve.trees.support import check_length
@@ -69,8 +69,9 @@ def response_logps(
     if engine == "padded":
         tokens = padded_logps(model, trees)
     else:
-        hidden = packed_hidden_states(model, row)[row.predictor]
-        tokens = chunked_logps(hidden, row.target, logits_function(model), chunk=chunk)
+        with sparse_embedding_gradient(model):
+            hidden = packed_hidden_states(model, row)[row.predictor]
+        tokens = response_token_logps(model, hidden, row.target, chunk=chunk)
     return ResponseLogps(tokens, row.owner, torch.bincount(row.owner, minlength=row.n_responses))
 
 

@@ -1,20 +1,148 @@
-"""From hidden states to log-probabilities of given tokens, without ever holding the full logits."""
+"""From hidden states to log-probabilities of given tokens, without ever holding the full logits of a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from safetyvalve.errors import EngineError
 
-__all__ = ["chunked_logps", "logits_function"]
+__all__ = ["chunked_logps", "logits_function", "response_token_logps", "sparse_embedding_gradient"]
 
 CHUNK = 256
 """Positions a chunk: with 49,152 words in the vocabulary its fp32 logits take 50 MB."""
+
+KEPT_BYTES = 2**28
+"""Probabilities of a micro-batch's response tokens up to which they stay for the backward pass, which otherwise
+computes them again. Response tokens only, and in the arithmetic's own precision."""
+
+
+def response_token_logps(model: PreTrainedModel, hidden: Tensor, target: Tensor, *, chunk: int = CHUNK) -> Tensor:
+    """Log-probability of each target given the last hidden state that predicts it, in nats.
+
+    An output embedding that is only a matrix has its own backward pass; what else models do (soft caps, scales,
+    adapters on the head) goes through autograd.
+
+    Args:
+        model: gives the output embedding.
+        hidden: [token, hidden].
+        target: int64 [token].
+        chunk: positions whose fp32 logits exist at one time.
+
+    Returns:
+        [token], differentiable once.
+    """
+    head = _plain_head(model)
+    if head is None or hidden.dtype == torch.float64:
+        return chunked_logps(hidden, target, logits_function(model), chunk=chunk)
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    out: Tensor = _LinearLogps.apply(hidden.to(dtype), head.weight, target, chunk)  # type: ignore[no-untyped-call]
+    return out
+
+
+def _plain_head(model: PreTrainedModel) -> nn.Linear | None:
+    """The output embedding, where it is a matrix and nothing else."""
+    head = model.get_output_embeddings()
+    if type(head) is nn.Linear and getattr(head, "bias", None) is None and _after_head(model) == (None, None):
+        return head
+    return None
+
+
+@contextmanager
+def sparse_embedding_gradient(model: PreTrainedModel) -> Iterator[None]:
+    """A forward within it hands the input embedding's gradient on as rows, where it is one matrix with the head.
+
+    Autograd adds them to the head's gradient, which is dense already: one matrix of the vocabulary's size less to
+    fill and to add. Elsewhere nothing changes, since optimizers take dense gradients.
+    """
+    embedding, head = model.get_input_embeddings(), _plain_head(model)
+    tied = isinstance(embedding, nn.Embedding) and head is not None and embedding.weight is head.weight
+    if not tied or embedding.sparse or embedding.weight.dtype == torch.float64:
+        yield
+        return
+    embedding.sparse = True
+    try:
+        yield
+    finally:
+        embedding.sparse = False
+
+
+class _LinearLogps(torch.autograd.Function):
+    """Log-softmax of ``hidden @ weight.T`` at the targets.
+
+    Each position's gradient is its probabilities, minus one at the target, times one number that is known later only:
+    so the forward pass leaves the probabilities, and the backward pass is two products over all positions.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, chunk: int) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            matrix = weight.to(hidden.dtype)
+            needs = any(ctx.needs_input_grad[:2])
+            keep = needs and len(target) * len(weight) * hidden.element_size() <= KEPT_BYTES
+            kept = hidden.new_empty(len(target), len(weight)) if keep else None
+            logps = hidden.new_empty(len(target), dtype=torch.float32)
+            for first in range(0, len(target), chunk):
+                part = slice(first, first + chunk)
+                logps[part] = _softmax(hidden[part], matrix, target[part], None if kept is None else kept[part])
+        ctx.save_for_backward(hidden, weight, matrix if needs else None, target, kept)
+        ctx.chunk = chunk
+        return logps
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        hidden, weight, matrix, target, kept = ctx.saved_tensors
+        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
+        grad_hidden = torch.empty_like(hidden) if wants_hidden else None
+        grad_weight: Tensor | None = None
+        step = ctx.chunk if kept is None else len(target)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for first in range(0, len(target), step):
+                part = slice(first, first + step)
+                factor = -upstream[part, None].to(hidden.dtype)
+                if kept is None:
+                    slope = hidden.new_empty(len(factor), len(weight))
+                    _softmax(hidden[part], matrix, target[part], slope)
+                    slope *= factor
+                else:
+                    slope = kept * factor
+                slope[torch.arange(len(slope), device=slope.device), target[part]] += upstream[part].to(slope.dtype)
+                if grad_hidden is not None:
+                    torch.mm(slope, matrix, out=grad_hidden[part])
+                if wants_weight:
+                    product = slope.t() @ hidden[part]
+                    grad_weight = product.to(weight.dtype) if grad_weight is None else grad_weight.add_(product)
+        return grad_hidden, grad_weight, None, None
+
+
+def _softmax(hidden: Tensor, matrix: Tensor, target: Tensor, out: Tensor | None) -> Tensor:
+    """fp32 log-probabilities [token] of the targets; the probabilities of all words into ``out`` [token, word]."""
+    scores = (hidden @ matrix.t()).float()
+    scores -= scores.amax(-1, keepdim=True)
+    wanted = scores.gather(-1, target[:, None])[:, 0]
+    total = scores.exp_().sum(-1, keepdim=True)
+    if out is not None:
+        torch.mul(scores, total.reciprocal(), out=scores)
+        out.copy_(scores)
+    return wanted - total[:, 0].log()
+
+
+def _after_head(model: PreTrainedModel) -> tuple[float | None, float | None]:
+    """Scale and soft cap of the logits, where the configuration has them."""
+    config = model.config.get_text_config()
+    scale, cap = getattr(config, "logit_scale", None), getattr(config, "final_logit_softcapping", None)
+    if divisor := getattr(config, "logits_scaling", None):
+        scale = 1 / divisor
+    return scale, cap
 
 
 def logits_function(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
@@ -32,10 +160,7 @@ def logits_function(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
             f"{type(model).__name__} has no output embedding, so it gives no next-token probabilities. Use a causal "
             "language model."
         )
-    config = model.config.get_text_config()
-    scale, cap = getattr(config, "logit_scale", None), getattr(config, "final_logit_softcapping", None)
-    if divisor := getattr(config, "logits_scaling", None):
-        scale = 1 / divisor
+    scale, cap = _after_head(model)
 
     def logits(hidden: Tensor) -> Tensor:
         # fp64 stays: gradient checks need it; bf16 and fp16 would lose the small probabilities.
@@ -51,7 +176,7 @@ def logits_function(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
 
 
 def chunked_logps(hidden: Tensor, target: Tensor, logits: Callable[[Tensor], Tensor], *, chunk: int = CHUNK) -> Tensor:
-    """Log-probability of each target given the hidden state that predicts it, in nats.
+    """As :func:`response_token_logps` for any function to logits, by autograd.
 
     Args:
         hidden: [token, hidden].

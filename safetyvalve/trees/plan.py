@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -48,22 +48,19 @@ class Segment:
     """int64 [segment token]: place in the tree; restarts after the prompt for every response."""
     branch: Tensor
     """int64 [segment token]: 0 for the prompt, k for the k-th response counted from 1."""
-    _masks: dict[PositionRule, Tensor] = field(default_factory=dict)
 
-    def allowed(self, rule: PositionRule = causal) -> Tensor:
+    def allowed(self, rule: PositionRule = causal, first: int = 0, last: int | None = None) -> Tensor:
         """bool [query, key]: a token sees its prompt and its own response, as far as ``rule`` lets it.
 
-        Computed once a rule; every layer asks for it.
+        Args:
+            rule: of the layer.
+            first, last: which of the segment's tokens are the queries; all, unless given.
         """
-        if rule not in self._masks:
-            self._masks[rule] = self._allowed(rule)
-        return self._masks[rule]
-
-    def _allowed(self, rule: PositionRule) -> Tensor:
-        own = (self.branch[None, :] == 0) | (self.branch[None, :] == self.branch[:, None])
+        mine = self.branch[first:last, None]
+        own = (self.branch[None, :] == 0) | (self.branch[None, :] == mine)
         zero = self.positions.new_zeros(())
         # The rule counts positions, not packed indices: the two differ from the second response on.
-        return own & rule(zero, zero, self.positions[:, None], self.positions[None, :])
+        return own & rule(zero, zero, self.positions[first:last, None], self.positions[None, :])
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from safetyvalve.errors import EngineError
 from safetyvalve.trees import Tree, block_mask, pack_row, recomputed_layers, response_logps, tree_attention
-from safetyvalve.trees import attention as attention_module
+from safetyvalve.trees import head as head_module
+from safetyvalve.trees import kernel as kernel_module
+from safetyvalve.trees import tiles as tiles_module
 from safetyvalve.trees.forward import packed_hidden_states
 from tests.tiny import random_tree, tiny_model
 
@@ -27,8 +29,12 @@ SHAPES = {
 @contextmanager
 def path(name: str, model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with ExitStack() as stack:
-        if name == "sdpa":
-            monkeypatch.setattr(attention_module, "_MATRIX_LIMIT", 0)
+        if name == "tiled":
+            for limit, tokens in (("_WHOLE", 4), ("_ROWS", 5), ("_GROUP", 6)):
+                monkeypatch.setattr(tiles_module, limit, tokens)
+        if name in ("tiled", "forgotten"):
+            monkeypatch.setattr(kernel_module, "KEPT_TOKENS", 0)
+            monkeypatch.setattr(head_module, "KEPT_BYTES", 0)
         if name == "recomputed":
             stack.enter_context(tree_attention(model))
             stack.enter_context(recomputed_layers(model))
@@ -53,7 +59,7 @@ def far(a: list[torch.Tensor], b: list[torch.Tensor]) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ["matrix", "sdpa", "recomputed"])
+@pytest.mark.parametrize("name", ["matrix", "tiled", "forgotten", "recomputed"])
 def test_equal_to_the_plain_forward(name: str, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model()
     exact = both(model, SHAPES[shape], "padded", bf16=False)

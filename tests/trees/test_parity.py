@@ -10,6 +10,7 @@ import torch
 from safetyvalve.trees import Tree, largest_difference, pack_row, response_logps
 from safetyvalve.trees.forward import packed_hidden_states
 from safetyvalve.trees.head import chunked_logps, logits_function
+from safetyvalve.trees.kernel import KEPT_TOKENS
 from safetyvalve.trees.plan import PackedRow, PositionRule, Segment, causal
 from tests.families import HELD, REFUSED, Family
 from tests.tiny import random_tree, tiny_model
@@ -158,23 +159,24 @@ def selected(output: object) -> torch.Tensor:
 class CausalSegment(Segment):
     """Every token sees all tokens before it in the row, siblings included."""
 
-    def _allowed(self, rule: PositionRule) -> torch.Tensor:
+    def allowed(self, rule: PositionRule = causal, first: int = 0, last: int | None = None) -> torch.Tensor:
         n = self.stop - self.start
-        return torch.ones(n, n, dtype=torch.bool).tril()
+        return torch.ones(n, n, dtype=torch.bool).tril()[first:last]
 
 
 class WindowlessSegment(Segment):
     """What it would be without sliding windows and chunks."""
 
-    def _allowed(self, rule: PositionRule) -> torch.Tensor:
-        return super()._allowed(causal)
+    def allowed(self, rule: PositionRule = causal, first: int = 0, last: int | None = None) -> torch.Tensor:
+        return super().allowed(causal, first, last)
 
 
 class PromptBlindSegment(Segment):
     """A response sees itself only."""
 
-    def _allowed(self, rule: PositionRule) -> torch.Tensor:
-        return super()._allowed(rule) & (self.branch[None, :] == self.branch[:, None])
+    def allowed(self, rule: PositionRule = causal, first: int = 0, last: int | None = None) -> torch.Tensor:
+        own = self.branch[None, :] == self.branch[first:last, None]
+        return super().allowed(rule, first, last) & own
 
 
 def difference_with_rule(model: torch.nn.Module, rule: type[Segment]) -> float:
@@ -192,12 +194,13 @@ def test_windows_and_chunks_matter(family: str) -> None:
     assert difference_with_rule(tiny_model(family), WindowlessSegment) > 0.02
 
 
-def test_long_trees_take_the_other_kernel() -> None:
-    """Past the matrix limit the attention is SDPA with a mask; grouped heads and no soft cap."""
-    model = tiny_model("llama")
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma3_text"])
+def test_long_trees_are_cut(family: str) -> None:
+    """Prompt and long responses in several tiles, short responses in groups; weights not kept for the backward pass."""
+    model = tiny_model(family)
     model.config.max_position_embeddings = 2048
-    long = random_tree(500, 200, 200, seed=8)
-    assert long.n_tokens > 768
+    long = random_tree(500, 200, 60, 40, 90, seed=8)
+    assert long.n_tokens > KEPT_TOKENS
     assert largest_difference(model, [long, TREES[0]]) < 1e-5
 
 
