@@ -231,7 +231,7 @@ def test_reported_after_its_time_it_does_not_come_back(app: Any, database: Datab
     assert item
     app.state.site.clock = lambda: milliseconds() + 2 * 3600 * 1000
     Person(app, database).item()  # somebody asks, and the lease is found to have run out
-    one.post(f"/judge/{item['assignment']}/report", id=new_id())
+    one.client.post(f"/judge/{item['assignment']}/report", data={"csrf": item["csrf"], "id": new_id()})
     assert item["assignment"] not in one.judge_all()
     assert problems(database) == []
 
@@ -283,3 +283,11 @@ def test_database_does_not_answer(app: Any, database: Database, monkeypatch: pyt
     monkeypatch.setattr(judge_pages, "vote", real)
     assert one.client.post(f"/judge/{item['assignment']}", data=sent).status_code == 303
     assert len(votes(database)) == 1
+
+
+def test_results_tell_samples_of_one_run_apart(serve: Serve, database: Database, tmp_path: Path) -> None:
+    """As `safetyvalve stats` names them; "a run against itself" would be no comparison."""
+    app = serve(make_run(tmp_path / "run-a", prompts=2, steps=(0,), n=2), pairing="samples")
+    Person(app, database).judge_all()
+    page = Person(app, database, "reviewer").get("/results").text
+    assert "run-a step 0 #0 : run-a step 0 #1" in page
