@@ -58,11 +58,17 @@ def _batch(session: Session, batch: Batch) -> dict[str, Any]:
             f: getattr(batch, f)
             for f in ("id", "name", "is_open", "overlap", "repeat_share", "gold_every", "may_correct")
         },
-        "pairing": batch.sources["pairing"],
+        "pairing": _pairing(session, batch),
         "n_items": session.scalar(select(func.count()).select_from(Item).where(*items)),
         "complete": session.scalar(select(func.count()).select_from(Item).where(*items, Item.id.in_(done))),
         "leased": session.scalar(leased.where(Assignment.state == "leased")),
     }
+
+
+def _pairing(session: Session, batch: Batch) -> str:
+    """As the pages say it: answers from a file meet those in the same row, whatever pairing runs would have."""
+    source = session.scalar(select(Item.source_a).where(Item.batch_id == batch.id).limit(1))
+    return "file" if source and "step" not in source else str(batch.sources["pairing"])
 
 
 def _open_reports(session: Session) -> list[dict[str, Any]]:
@@ -142,7 +148,9 @@ def resolve_report(
         report.resolved = decision
         if decision == "withdrawn":
             v.session.get_one(Item, report.item_id).withdrawn = True
-        append(v.session, "resolved", v.me.name, {"report": key, "decision": decision}, at=v.now)
+        append(
+            v.session, "resolved", v.me.name, {"report": key, "item": report.item_id, "decision": decision}, at=v.now
+        )
     return v.go("/admin?notice=changed")
 
 

@@ -262,6 +262,6 @@ def practice_left(session: Session, annotator: Annotator, lang: str) -> Item | N
         select(Item)
         .where(Item.kind == "practice", ~Item.withdrawn, or_(Item.lang == lang, Item.lang.is_(None)))
         .where(_not_seen(annotator))
-        .order_by(Item.created_at, Item.position)
+        .order_by(Item.position)
         .limit(1)
     ).first()

@@ -178,7 +178,8 @@ def add_items(
             inclusion=inclusion,
             expected=pair.expected,
             why=pair.why,
-            position=generator.getrandbits(48),
+            # Practice is a course: it keeps its order, also where all of it is stored within one millisecond.
+            position=added if kind == "practice" else generator.getrandbits(48),
             created_at=milliseconds(),
         )
         append_row(session, "item", actor, item)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from safetyvalve.annotate.models import Base, Correction, Event, Item, Report, Vote
+from safetyvalve.annotate.models import Assignment, Base, Correction, Event, Item, Report, Vote
 
 __all__ = [
     "GENESIS",
@@ -27,6 +27,7 @@ __all__ = [
     "digest",
     "head",
     "milliseconds",
+    "outcome_of",
     "record_of",
     "verify",
 ]
@@ -39,7 +40,8 @@ RECORDED: dict[str, tuple[type[Base], tuple[str, ...]]] = {
     "correction": (Correction, ()),
     "report": (Report, ("resolved",)),
 }
-"""Kinds of event that vouch for a row: its table, and the columns that may change later."""
+"""Kinds of event that vouch for a row: its table, and the columns that may change later; ``withdrawn`` and
+``resolved`` only by an event, ``taken`` is a count."""
 
 
 class Head(NamedTuple):
@@ -71,6 +73,46 @@ def record_of(row: Base) -> dict[str, Any]:
     """A row as a dictionary, less the columns that may change."""
     left_out = next(columns for table, columns in RECORDED.values() if isinstance(row, table))
     return {c.key: getattr(row, c.key) for c in row.__table__.columns if c.key not in left_out}
+
+
+def outcome_of(assignment: Assignment) -> list[Any]:
+    """What a vote or report made of an assignment: its state, and whether it counts towards the overlap."""
+    return [assignment.state, assignment.slot is not None]
+
+
+class _Vouched:
+    """What the events say that the tables hold."""
+
+    def __init__(self) -> None:
+        self.digests: dict[str, dict[str, str]] = {kind: {} for kind in RECORDED}
+        self.outcomes: dict[str, list[Any]] = {}
+        self.withdrawn: set[str] = set()
+        self.resolved: dict[str, str] = {}
+
+    def follow(self, event: Event) -> None:
+        try:
+            self._follow(event.kind, json.loads(event.payload))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return  # a changed payload is reported by its hash
+
+    def _follow(self, kind: str, payload: dict[str, Any]) -> None:
+        if kind in self.digests:
+            self.digests[kind][payload["id"]] = payload["digest"]
+        if kind in ("vote", "report"):
+            self.outcomes[payload["assignment"]] = payload["outcome"]
+        elif kind == "resolved":
+            self.resolved[payload["report"]] = payload["decision"]
+            if payload["decision"] == "withdrawn":
+                self.withdrawn.add(payload["item"])
+        elif kind == "withdraw":
+            self.withdrawn.add(payload["item"])
+        elif kind == "restore":
+            self.withdrawn.discard(payload["item"])
+        elif kind == "erased":
+            gone: dict[str, dict[str, Any]] = {**self.digests, "assignment": self.outcomes}
+            for name, ids in payload["rows"].items():
+                for row in ids:
+                    gone[name].pop(row, None)
 
 
 def head(session: Session) -> Head:
@@ -107,7 +149,7 @@ def verify(session: Session, exported: Head | None = None) -> list[str]:
         exported: a head kept elsewhere. Without one, a log that was rewritten as a whole cannot be told.
     """
     problems: list[str] = []
-    vouched: dict[str, dict[str, str]] = {kind: {} for kind in RECORDED}
+    vouched = _Vouched()
     previous, expected, at_exported = GENESIS, 1, GENESIS if exported and exported.seq == 0 else None
     for event in session.scalars(select(Event).order_by(Event.seq)).yield_per(1000):
         if event.seq != expected:
@@ -119,25 +161,13 @@ def verify(session: Session, exported: Head | None = None) -> list[str]:
         if exported and event.seq == exported.seq:
             at_exported = event.hash
         previous, expected = event.hash, event.seq + 1
-        _follow(event, vouched)
+        vouched.follow(event)
     if exported and at_exported is None:
         problems.append(f"the log ends at event {expected - 1}, before the exported head {exported.seq}")
     elif exported and at_exported != exported.hash:
         problems.append(f"event {exported.seq} is not the one that was exported: the log was rewritten")
-    return problems + [p for kind in RECORDED for p in _compare(session, kind, vouched[kind])]
-
-
-def _follow(event: Event, vouched: dict[str, dict[str, str]]) -> None:
-    try:
-        payload = json.loads(event.payload)
-        if event.kind in vouched:
-            vouched[event.kind][payload["id"]] = payload["digest"]
-        elif event.kind == "erased":
-            for kind, ids in payload["rows"].items():
-                for row in ids:
-                    vouched[kind].pop(row, None)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return  # a changed payload is reported by its hash
+    problems += [p for kind in RECORDED for p in _compare(session, kind, vouched.digests[kind])]
+    return problems + _compare_decisions(session, vouched)
 
 
 def _compare(session: Session, kind: str, digests: dict[str, str]) -> list[str]:
@@ -151,3 +181,21 @@ def _compare(session: Session, kind: str, digests: dict[str, str]) -> list[str]:
         elif expected != digest(record):
             problems.append(f"{kind} {record['id']} was changed after it was stored")
     return problems + [f"{kind} {row} was removed without an event" for row in digests]
+
+
+def _compare_decisions(session: Session, vouched: _Vouched) -> list[str]:
+    """Whether a vote counts, an item is withdrawn, a report is dealt with: what changes results without a vote."""
+    problems = []
+    found = {a.id: outcome_of(a) for a in session.scalars(select(Assignment))}
+    for key, outcome in vouched.outcomes.items():
+        if key not in found:
+            problems.append(f"assignment {key} was removed without an event")
+        elif found[key] != outcome:
+            problems.append(f"assignment {key} was changed: it is {found[key]}, and the log says {outcome}")
+    withdrawn = set(session.scalars(select(Item.id).where(Item.withdrawn)))
+    problems += [f"item {key} was withdrawn without an event" for key in sorted(withdrawn - vouched.withdrawn)]
+    problems += [f"item {key} was restored without an event" for key in sorted(vouched.withdrawn - withdrawn)]
+    for report in session.scalars(select(Report)):
+        if report.resolved != vouched.resolved.get(report.id):
+            problems.append(f"report {report.id} was resolved or reopened without an event")
+    return problems

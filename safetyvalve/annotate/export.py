@@ -23,7 +23,7 @@ from safetyvalve import __version__
 from safetyvalve.annotate.archive import archive_lines
 from safetyvalve.annotate.events import head
 from safetyvalve.annotate.models import Annotator, Correction, Item
-from safetyvalve.annotate.results import Judgment, judgments, source_name
+from safetyvalve.annotate.results import Judgment, judgments, model_names
 from safetyvalve.data.schema import Message
 from safetyvalve.errors import RunError, UsageError, shorten
 from safetyvalve.judges import items as judged
@@ -250,14 +250,6 @@ def _sft_rows(examples: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]
             }
 
 
-def _models(item: Item) -> tuple[str, str]:
-    """Names of the two sides, made distinct where one run gave both."""
-    a, b = source_name(item.source_a) or "a", source_name(item.source_b) or "b"
-    if a == b:
-        return f"{a} #{item.source_a.get('sample', 0)}", f"{b} #{item.source_b.get('sample', 1)}"
-    return a, b
-
-
 def _judged(item: Item) -> tuple[judged.Answer, judged.Answer]:
     """The two answers as judges name them, so that people's and judges' verdicts on a pair meet under one id."""
     prompt = tuple(Message.model_validate(turn) for turn in item.prompt)
@@ -266,7 +258,7 @@ def _judged(item: Item) -> tuple[judged.Answer, judged.Answer]:
         # Rows of a file have one answer a model; only a run samples a prompt several times.
         judged.Answer(name, prompt, model, text, source.get("sample", 0) if "step" in source else 0)
         for model, text, source in zip(
-            _models(item), (item.answer_a, item.answer_b), (item.source_a, item.source_b), strict=True
+            model_names(item), (item.answer_a, item.answer_b), (item.source_a, item.source_b), strict=True
         )
     )
     return a, b
@@ -317,7 +309,7 @@ def _csv(found: Iterable[Judgment]) -> bytes:
         seconds = "" if j.vote.active_ms is None else j.vote.active_ms / 1000
         when = datetime.fromtimestamp(j.vote.created_at / 1000, UTC).isoformat(timespec="seconds")
         cells = (
-            *(j.item.id, j.assignment.kind, j.item.prompt[-1]["content"], *_models(j.item), j.annotator.name),
+            *(j.item.id, j.assignment.kind, j.item.prompt[-1]["content"], *model_names(j.item), j.annotator.name),
             *(j.assignment.repeat, j.vote.choice, "b" if j.vote.swapped else "a", j.vote.strength or ""),
             *(" ".join(j.vote.tags), seconds, j.assignment.state, when),
         )

@@ -38,10 +38,12 @@ def erase(session: Session, annotator: Annotator, *, actor: str, now: int) -> di
         rows[kind] = list(session.scalars(select(table.id).where(table.annotator_id == annotator.id)))
         session.execute(delete(table).where(table.annotator_id == annotator.id))
     _free(session, Assignment.annotator_id == annotator.id, Assignment.slot.is_not(None))
+    mine = session.scalars(select(Assignment.id).where(Assignment.annotator_id == annotator.id))
+    erased = rows | {"assignment": list(mine)}
     session.execute(delete(Assignment).where(Assignment.annotator_id == annotator.id))
     session.execute(delete(Invite).where(Invite.annotator_id == annotator.id))
     session.execute(delete(Annotator).where(Annotator.id == annotator.id))
-    append(session, "erased", actor, {"name": annotator.name, "rows": rows}, at=now)
+    append(session, "erased", actor, {"name": annotator.name, "rows": erased}, at=now)
     return {kind: len(ids) for kind, ids in rows.items()}
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from safetyvalve.annotate.events import digest
 from safetyvalve.annotate.models import Annotator, Assignment, Batch, Correction, Item, Scan, Vote
 
-__all__ = ["Judgment", "annotator_results", "batch_results", "judgments", "source_name"]
+__all__ = ["Judgment", "annotator_results", "batch_results", "judgments", "model_names", "source_name"]
 
 SCORE = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
 
@@ -56,6 +56,14 @@ def source_name(source: dict[str, Any]) -> str:
     return f"{name} step {source['step']}" if "step" in source else name
 
 
+def model_names(item: Item) -> tuple[str, str]:
+    """Names of the two sides, made distinct where one run gave both."""
+    a, b = source_name(item.source_a) or "a", source_name(item.source_b) or "b"
+    if a == b:
+        return f"{a} #{item.source_a.get('sample', 0)}", f"{b} #{item.source_b.get('sample', 1)}"
+    return a, b
+
+
 def batch_results(session: Session, found: Sequence[Judgment]) -> list[dict[str, Any]]:
     """Figures of each batch."""
     results = []
@@ -88,7 +96,7 @@ def _pairs(counted: Sequence[Judgment]) -> list[dict[str, Any]]:
 
     groups: dict[tuple[str, str], list[Judgment]] = defaultdict(list)
     for j in counted:
-        groups[source_name(j.item.source_a), source_name(j.item.source_b)].append(j)
+        groups[model_names(j.item)].append(j)
     rows = []
     for (a, b), members in sorted(groups.items()):
         choices = [j.vote.choice for j in members]

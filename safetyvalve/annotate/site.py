@@ -25,6 +25,7 @@ from safetyvalve.annotate.events import milliseconds
 from safetyvalve.annotate.guard import Address
 from safetyvalve.annotate.models import Annotator
 from safetyvalve.annotate.refusals import Refusal
+from safetyvalve.annotate.rendering import render_plain
 from safetyvalve.annotate.text import LANGUAGES, Text, preferred
 
 __all__ = ["Settings", "Site", "Visit", "visit"]
@@ -75,6 +76,7 @@ class Site:
             lstrip_blocks=True,
         )
         self.templates.filters["marked"] = _marked
+        self.templates.filters["seen"] = render_plain
         self.refresh_mask()
 
     def refresh_mask(self) -> None:
@@ -151,12 +153,21 @@ class Visit:
             me=self._me,
             csrf=self.csrf,
             path=self.request.url.path,
+            switch=self._in_other_language(),
             version=__version__,
             **({"here": ""} | values),
         )
         response = HTMLResponse(html, status)
         self.remember_language(response)
         return response
+
+    def _in_other_language(self) -> str:
+        """The address of this page in the other language; where a form led, it can only be the start."""
+        other = "en" if self.lang == "ja" else "ja"
+        if self.request.method not in ("GET", "HEAD"):
+            return f"/?lang={other}"
+        url = self.request.url.include_query_params(lang=other)
+        return f"/{url.path.lstrip('/')}?{url.query}"  # two slashes would lead to another server
 
     def message(
         self, status: int, key: str, *, heading: str = "refused.title", kept: Sequence[tuple[str, str]] = ()
@@ -184,7 +195,9 @@ class Visit:
 
     def go(self, place: str) -> Response:
         """A redirect after something was stored, so that reloading does not send it again."""
-        return RedirectResponse(place, 303)
+        response = RedirectResponse(place, 303)
+        self.remember_language(response)
+        return response
 
 
 @contextmanager

@@ -214,6 +214,7 @@ MESSAGES: dict[str, str] = {
     "pairing.runs": "学習どうしの比較",
     "pairing.start": "学習前との比較",
     "pairing.samples": "同じモデルの回答どうしの比較",
+    "pairing.file": "ファイルの回答どうしの比較",
     "rules.overlap": "1件あたりの評価者数",
     "rules.repeats": "再評価の割合",
     "rules.gold": "正解付きの間隔（件）",

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from safetyvalve.annotate.assignment import Queue, judged
-from safetyvalve.annotate.events import append_row
+from safetyvalve.annotate.events import append_row, outcome_of
 from safetyvalve.annotate.models import Annotator, Assignment, Base, Correction, Item, Report, Vote
 from safetyvalve.annotate.refusals import Refusal
 
@@ -86,8 +86,9 @@ def vote(
         created_at=now,
         **content,
     )
-    append_row(session, "vote", annotator.name, stored, assignment=assignment.id, revision=stored.revision)
     _settle(session, queue, annotator, assignment, choice)
+    more = {"assignment": assignment.id, "revision": stored.revision, "outcome": outcome_of(assignment)}
+    append_row(session, "vote", annotator.name, stored, **more)
     return assignment, stored
 
 
@@ -169,9 +170,10 @@ def report(
         created_at=now,
         **content,
     )
-    append_row(session, "report", annotator.name, stored, assignment=assignment.id)
-    if assignment.state == "leased":
+    if assignment.state in ("leased", "expired"):  # an expired one would come back
         queue.let_go(session, assignment, "skipped")
+    more = {"assignment": assignment.id, "outcome": outcome_of(assignment)}
+    append_row(session, "report", annotator.name, stored, **more)
     return stored
 
 

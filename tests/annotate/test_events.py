@@ -12,7 +12,7 @@ from sqlalchemy import delete, insert, select, text, update
 
 from safetyvalve.annotate import Database, Head
 from safetyvalve.annotate.events import _hash, canonical, head
-from safetyvalve.annotate.models import Annotator, Assignment, Event, Item, Vote
+from safetyvalve.annotate.models import Annotator, Assignment, Event, Item, Report, Vote
 from safetyvalve.annotate.people import erase
 from tests.annotate.material import Person, invite, new_id, problems, write_answers
 
@@ -106,6 +106,37 @@ def test_rows_that_the_log_vouches_for(database: Database, voted: Head) -> None:
     assert f"item {item.id} was changed after it was stored" in found
     assert any("was added without an event" in p for p in found)
     assert len(found) == 4
+
+
+def test_decisions_that_the_log_vouches_for(serve: Serve, database: Database, voted: Head, tmp_path: Path) -> None:
+    """What takes a vote out of the results without touching it is found, and done on the pages it is in order."""
+    app = serve()
+    one, admin = Person(app, database), Person(app, database, "admin")
+    serve(write_answers(tmp_path / "more.jsonl", [{"prompt": "Q", "responses": {"m": "x", "n": "y"}}]))
+    item = one.item()
+    assert item
+    one.post(f"/judge/{item['assignment']}/report", id=new_id(), reason="")
+    with database.read() as session:
+        report = session.scalars(select(Report)).one()
+        first, second = session.scalars(select(Item.id).where(Item.id != report.item_id).limit(2))
+        counted = session.scalars(select(Assignment.id).where(Assignment.state == "done").limit(2)).all()
+    admin.post(f"/admin/reports/{report.id}", decision="withdrawn")
+    for action in ("withdraw", "restore", "withdraw"):
+        admin.post(f"/admin/items/{first}", action=action)
+    assert problems(database, voted) == []
+    with database.write() as session:
+        session.execute(update(Item).where(Item.id == first).values(withdrawn=False))
+        session.execute(update(Item).where(Item.id == second).values(withdrawn=True))
+        session.execute(update(Report).values(resolved="kept"))
+        session.execute(update(Assignment).where(Assignment.id == counted[0]).values(state="late", slot=None))
+    assert sorted(problems(database)) == sorted(
+        [
+            f"item {first} was restored without an event",
+            f"item {second} was withdrawn without an event",
+            f"report {report.id} was resolved or reopened without an event",
+            f"assignment {counted[0]} was changed: it is ['late', False], and the log says ['done', True]",
+        ]
+    )
 
 
 def test_erasure_is_an_event_and_the_chain_holds(database: Database, voted: Head) -> None:

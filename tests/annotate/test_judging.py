@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ import pytest
 from sqlalchemy import func, select
 
 from safetyvalve.annotate import Database, Rules
+from safetyvalve.annotate.events import milliseconds
 from safetyvalve.annotate.models import Assignment, Correction, Item, Report, Vote
+from safetyvalve.annotate.practice import PRACTICE
 from safetyvalve.annotate.votes import edit_distance
 from tests.annotate.material import Person, make_run, new_id, problems, write_answers
 
@@ -53,8 +57,41 @@ def test_guideline_comes_first_then_practice_with_feedback(serve: Serve, databas
 
 def test_practice_follows_the_language(serve: Serve, database: Database) -> None:
     one = Person(serve(practice=True), database)
-    assert "首都はどこですか" in one.client.get("/judge?lang=ja").text or "半熟卵" in one.client.get("/judge").text
+    assert "首都はどこですか" in one.client.get("/judge?lang=ja").text
     assert 'lang="ja"' in one.get("/judge").text  # kept in a cookie
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_practice_comes_in_its_order(
+    serve: Serve, database: Database, lang: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the clock stands still, or goes back, while it is stored."""
+    ticks = iter(range(100, 0, -1))
+    monkeypatch.setattr("safetyvalve.annotate.batches.milliseconds", lambda: 5 * (next(ticks) // 5))
+    one = Person(serve(practice=True), database)
+    one.get(f"/judge?lang={lang}")
+    for pair in PRACTICE[lang]:
+        item = one.item()
+        assert item
+        assert pair.prompt[0]["content"] in item["page"]
+        one.vote()
+
+
+def test_switching_the_language_stays_on_the_page(app: Any, database: Database) -> None:
+    one, admin = Person(app, database), Person(app, database, "admin")
+
+    def switch(page: str) -> str:
+        return html.unescape(re.search(r'hreflang="ja" href="([^"]+)"', page)[1])  # type: ignore[index]
+
+    key = one.vote()
+    place = switch(one.get(f"/judge/{key}/correct?answer=2").text)
+    assert place == f"/judge/{key}/correct?answer=2&lang=ja"
+    assert 'name="answer" value="2"' in one.get(place).text
+    one.get("/judge?lang=en")
+    links = admin.client.post("/admin/invites", data={"csrf": admin.csrf("/admin"), "role": "annotator"})
+    assert admin.client.get(switch(links.text)).headers["location"] == "/admin"  # the form's own address has no page
+    assert 'lang="ja"' in admin.get("/admin").text
+    assert switch(one.get("http://127.0.0.1:8471//evil.example/x").text) == "/evil.example/x?lang=ja"
 
 
 def test_a_vote_is_stored_as_canonical_sides(app: Any, database: Database) -> None:
@@ -172,18 +209,30 @@ def test_report_takes_the_item_away(app: Any, database: Database) -> None:
     one, admin = Person(app, database), Person(app, database, "admin")
     item = one.item()
     assert item
-    one.post(f"/judge/{item['assignment']}/report", id=new_id(), reason="=HYPERLINK(1) <b>bad</b>")
+    one.post(f"/judge/{item['assignment']}/report", id=new_id(), reason="=HYPERLINK(1) <b>bad</b>\u202eesrever")
     following = one.item()
     assert following
     assert following["assignment"] != item["assignment"]
     page = admin.get("/admin").text
     assert "&lt;b&gt;bad&lt;/b&gt;" in page
+    assert "\u202e" not in page
     with database.read() as session:
         report = session.scalars(select(Report)).one()
     admin.post(f"/admin/reports/{report.id}", decision="withdrawn")
     with database.read() as session:
         assert session.get_one(Item, report.item_id).withdrawn
     assert "bad&lt;" not in admin.get("/admin").text
+    assert problems(database) == []
+
+
+def test_reported_after_its_time_it_does_not_come_back(app: Any, database: Database) -> None:
+    one = Person(app, database)
+    item = one.item()
+    assert item
+    app.state.site.clock = lambda: milliseconds() + 2 * 3600 * 1000
+    Person(app, database).item()  # somebody asks, and the lease is found to have run out
+    one.client.post(f"/judge/{item['assignment']}/report", data={"csrf": item["csrf"], "id": new_id()})
+    assert item["assignment"] not in one.judge_all()
     assert problems(database) == []
 
 
@@ -234,3 +283,11 @@ def test_database_does_not_answer(app: Any, database: Database, monkeypatch: pyt
     monkeypatch.setattr(judge_pages, "vote", real)
     assert one.client.post(f"/judge/{item['assignment']}", data=sent).status_code == 303
     assert len(votes(database)) == 1
+
+
+def test_results_tell_samples_of_one_run_apart(serve: Serve, database: Database, tmp_path: Path) -> None:
+    """As `safetyvalve stats` names them; "a run against itself" would be no comparison."""
+    app = serve(make_run(tmp_path / "run-a", prompts=2, steps=(0,), n=2), pairing="samples")
+    Person(app, database).judge_all()
+    page = Person(app, database, "reviewer").get("/results").text
+    assert "run-a step 0 #0 : run-a step 0 #1" in page

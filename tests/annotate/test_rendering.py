@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safetyvalve.annotate import Database
 from safetyvalve.annotate.rendering import LONGEST_MARKDOWN, render
+from tests.annotate.material import Person, write_answers
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -95,3 +100,22 @@ def test_a_megabyte_is_shown_whole() -> None:
     text = "word " * 200_000
     html = render(text)
     assert re.sub(r"<[^>]+>", "", html) == text
+
+
+def test_direction_tricks_in_what_is_shown_around_answers(
+    serve: Callable[..., Any], database: Database, tmp_path: Path
+) -> None:
+    """Questions in lists, names of models and batches, reasons of gold items."""
+    trick = "a\u202eb\u2066c"
+    rows = [
+        {"prompt": trick, "responses": {f"m-1{trick}": "x", "n-2": "y"}},
+        {"prompt": "gold", "responses": {"m-1": "x", "n-2": "y"}, "expected": "a", "why": trick},
+    ]
+    app = serve(write_answers(tmp_path / f"{trick}.jsonl", rows))
+    one, admin = Person(app, database), Person(app, database, "admin")
+    one.vote()
+    pages = [one.get("/progress").text, *(admin.get(p).text for p in ("/results", "/admin", "/admin/items"))]
+    for page in pages:
+        assert "U+202E" in page
+        assert not set(page) & set("\u202e\u2066")
+    assert "answers from a file" in pages[2]
