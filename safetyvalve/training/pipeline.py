@@ -86,7 +86,7 @@ def run_training(
     resume: bool = False,
 ) -> TrainingResult:
     """Train as ``settings`` say and leave config.yaml, environment.json, data_report.json, settings.json,
-    metrics.jsonl, samples/ and model/ in ``output``.
+    metrics.jsonl, samples/ and model/ with its model card in ``output``.
 
     Args:
         settings: everything that decides the result.
@@ -104,9 +104,13 @@ def run_training(
     source = _read(settings, progress)
     folder = RunFolder(output, resume=resume)
     try:
-        return _run(settings, source, folder, train_policy, scorer=scorer, progress=progress, resume=resume)
+        result = _run(settings, source, folder, train_policy, scorer=scorer, progress=progress, resume=resume)
+        from safetyvalve.report.card import write_card  # its package loads matplotlib
+
+        write_card(folder.path)
     finally:
         folder.close()
+    return result
 
 
 def dry_run(settings: RunSettings, *, scorer: Scorer | None = None, progress: Progress | None = None) -> DryRun:

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 from safetyvalve.errors import DataError, RunError, UsageError
 from safetyvalve.training import (
     DataSource,
+    FineTuning,
     ModelSource,
     Objective,
     Observation,
@@ -95,6 +96,7 @@ def test_folder(model_folder: str, data_file: Path, tmp_path: Path) -> None:
     environment = json.loads((output / "environment.json").read_text())
     assert len(environment["model_sha256"]) == 64
     assert json.loads((output / "settings.json").read_text())["engine"]["engine"] == "tree"
+    assert "`held_out/preference_loss`" in (output / "model" / "README.md").read_text()
     saved = AutoModelForCausalLM.from_pretrained(output / "model")
     assert not torch.equal(saved.lm_head.weight, tiny_model().lm_head.weight)
 
@@ -214,6 +216,16 @@ def test_a_scorer_may_give_an_array(model_folder: str, data_file: Path, tmp_path
 def test_bad_settings(group: Any, change: dict[str, Any], fragment: str) -> None:
     with pytest.raises(UsageError, match=fragment):
         group(**change)
+
+
+def test_adapters_have_their_own_learning_rate(data_file: Path) -> None:
+    source = DataSource(data_file)
+    assert RunSettings("a", source).optimization.learning_rate == 2e-5
+    for kind in ("lora", "qlora"):
+        adapted = RunSettings("a", source, fine_tuning=FineTuning(kind))
+        assert adapted.optimization.learning_rate == adapted.flat()["learning_rate"] == 2e-4
+    given = RunSettings("a", source, fine_tuning=FineTuning("lora"), optimization=Optimization(learning_rate=1e-4))
+    assert given.optimization.learning_rate == 1e-4
 
 
 def test_settings_are_flat_and_complete(data_file: Path) -> None:

@@ -251,10 +251,19 @@ class TestQLoRA:
 
 
 class TestFoldersOfAdapters:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def trained(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        output = tmp_path_factory.mktemp("adapter") / "first"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SAFETYVALVE_CACHE", str(source / "cache"))
+            run_training(settings(source, FineTuning("lora", lora_rank=4), steps=1), output)
+        return output
+
     @pytest.fixture
-    def adapter(self, source: Path, tmp_path: Path) -> Path:
-        run_training(settings(source, FineTuning("lora", lora_rank=4), steps=1), tmp_path / "first")
-        return tmp_path / "first" / "model"
+    def adapter(self, trained: Path, tmp_path: Path) -> Path:
+        """A copy, which a test may damage."""
+        return Path(shutil.copytree(trained, tmp_path / "first")) / "model"
 
     def test_training_goes_on_from_one(self, adapter: Path, source: Path, tmp_path: Path) -> None:
         chosen = FineTuning("lora", lora_rank=4, merge=True)
