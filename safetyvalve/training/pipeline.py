@@ -33,7 +33,7 @@ from safetyvalve.data import (
     tokenize_examples,
 )
 from safetyvalve.encoders import load_encoder
-from safetyvalve.errors import DataError, RunError, UsageError
+from safetyvalve.errors import DataError, ModelError, RunError, UsageError
 from safetyvalve.models import base_record, cache_folder, is_adapter, load_model
 from safetyvalve.training.baseline_plan import BaselinePlan, Carried
 from safetyvalve.training.estimate import Estimate, estimate_run
@@ -96,8 +96,8 @@ def run_training(
         resume: go on from the folder's last checkpoint; the data and the model must be what they were.
 
     Raises:
-        SafetyValveError: a setting, the data, the model or the folder cannot be used. The folder is left as far as
-            it got.
+        SafetyValveError: a setting, the data, the model or the folder cannot be used. What was refused before anything
+            was computed leaves no folder; a run that began leaves it as far as it got.
     """
     progress = progress or Progress(enabled=False)
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
@@ -108,6 +108,10 @@ def run_training(
         from safetyvalve.report.card import write_card  # its package loads matplotlib
 
         write_card(folder.path)
+    except (UsageError, DataError, ModelError):
+        if not resume:
+            folder.discard()
+        raise
     finally:
         folder.close()
     return result

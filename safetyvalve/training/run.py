@@ -218,9 +218,8 @@ def train_policy(
             forward=forward,
             sft_pool=SftPool(pool, per_step=sft.per_step, seed=optimization.seed) if sft is not None else None,
             callbacks=[
-                *trackers.callbacks(
-                    folder.path, resumed_after=resumed_after
-                ),  # before the first evaluation, which they are told of
+                # Before the first evaluation, which they are told of.
+                *trackers.callbacks(folder.path, resumed_after=resumed_after),
                 evaluate,
                 progress.callback(),
                 CheckpointCallback((checkpointing or Checkpointing()).every, stop),

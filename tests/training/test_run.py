@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
-from safetyvalve.errors import DataError, RunError, UsageError
+from safetyvalve.errors import DataError, ModelError, RunError, UsageError
 from safetyvalve.training import (
     DataSource,
     FineTuning,
@@ -243,6 +244,29 @@ def test_settings_are_flat_and_complete(data_file: Path) -> None:
         "seed",
         "eval_every",
     } <= flat.keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"model": ModelSource("no/such/folder")}, ModelError),
+        ({"fine_tuning": FineTuning("lora", lora_targets="nose_proj")}, UsageError),
+        ({"source": {"max_length": 5}}, DataError),
+    ],
+)
+@pytest.mark.parametrize("there", [False, True])
+def test_a_refused_run_leaves_its_name_free(
+    model_folder: str, data_file: Path, tmp_path: Path, change: dict[str, Any], kind: type[Exception], there: bool
+) -> None:
+    if "source" in change:
+        change = {"source": DataSource(data_file, **change["source"])}
+    output = tmp_path / "run"
+    if there:
+        output.mkdir()
+    with pytest.raises(kind):
+        run_training(replace(settings(model_folder, data_file), **change), output)
+    assert output.exists() == there
+    assert not there or not list(output.iterdir())
 
 
 def test_run_folder_that_is_a_file(tmp_path: Path) -> None:

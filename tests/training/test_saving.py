@@ -19,7 +19,6 @@ from safetyvalve import models
 from safetyvalve.errors import ModelError, UsageError
 from safetyvalve.lineage import BaseModel
 from safetyvalve.models import load_model
-from safetyvalve.report import write_card
 from safetyvalve.training import (
     Checkpointing,
     DataSource,
@@ -83,11 +82,11 @@ COMMON = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "gen
 ADAPTER = {"adapter_model.safetensors", "adapter_config.json"}
 WHOLE = {"config.json", "model.safetensors"}
 LAYOUTS = {
-    "full": (FineTuning(), COMMON | WHOLE),
-    "lora": (FineTuning("lora", lora_rank=4), COMMON | ADAPTER),
+    "full": (FineTuning(), COMMON | WHOLE | {"README.md"}),
+    "lora": (FineTuning("lora", lora_rank=4), COMMON | ADAPTER | {"README.md"}),
     "merged": (
         FineTuning("lora", lora_rank=4, merge=True),
-        COMMON | WHOLE | {f"adapter/{name}" for name in COMMON | ADAPTER},
+        COMMON | WHOLE | {"README.md"} | {f"adapter/{name}" for name in COMMON | ADAPTER},
     ),
 }
 
@@ -149,7 +148,6 @@ def test_the_base_is_on_record(run: tuple[str, Path], source: Path) -> None:
     assert base is not None
     assert (base.name, base.kind, base.license, base.four_bit) == ("the-base", "folder", "mit", None)
     assert len(base.sha256) == 64
-    write_card(output)
     card = ModelCard.load(output / "model" / "README.md")
     assert card.data.library_name == ("peft" if name == "lora" else "transformers")
     assert card.data.license == "mit"
