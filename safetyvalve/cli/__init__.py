@@ -26,6 +26,7 @@ from safetyvalve.cli import (
     testbed,
     train,
 )
+from safetyvalve.cli.noise import leave_out_noise
 from safetyvalve.errors import RunInterrupted, SafetyValveError
 
 __all__ = ["app", "main"]
@@ -69,6 +70,7 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status. 2 is a mistake of the user, told in one line."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    leave_out_noise()
     try:
         status = app(args=words, prog_name="safetyvalve", standalone_mode=False)
     except Exit as error:

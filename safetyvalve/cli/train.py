@@ -87,7 +87,9 @@ def train(
     save_dtype: str = _option("fp32", _FINE_TUNING, "Of the saved weights: fp32, as trained, or bf16, to serve."),
     steps: int = _option(40, _OPTIMIZATION, "Optimizer steps."),
     prompts_per_step: int = _option(8, _OPTIMIZATION, "Prompts of a step."),
-    learning_rate: float = _option(2e-5, _OPTIMIZATION, "Of AdamW."),
+    learning_rate: float | None = _option(
+        None, _OPTIMIZATION, "Of AdamW. Default 2e-5; 2e-4 for adapters, see docs/fine-tuning.md."
+    ),
     warmup_share: float = _option(0.1, _OPTIMIZATION, "Share of the steps in which the rate rises."),
     schedule: str = _option("constant", _OPTIMIZATION, "After the warm-up: constant, linear or cosine."),
     max_grad_norm: float = _option(1.0, _OPTIMIZATION, "Gradients are clipped to this norm; 0 does not clip."),

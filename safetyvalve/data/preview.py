@@ -13,7 +13,7 @@ from safetyvalve.data.tokenizing import TokenizedExample
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Part", "Preview", "Token", "previews"]
+__all__ = ["Part", "Preview", "Token", "previews", "whole_tokens"]
 
 
 class Token(Record):
@@ -90,9 +90,9 @@ def _preview(place: Place, t: TokenizedExample, tokenizer: PreTrainedTokenizerBa
         sides = [("chosen", compared[0].winner), ("rejected", compared[0].loser)]
     else:
         sides = [("response", t.cut[0] if t.cut else 0)]
-    parts = [_part("prompt", _whole(t.prompt_ids, tokenizer), 0, shown, complete=True)]
+    parts = [_part("prompt", whole_tokens(t.prompt_ids, tokenizer), 0, shown, complete=True)]
     for name, index in sides:
-        response = _whole(t.response_ids[index], tokenizer)
+        response = whole_tokens(t.response_ids[index], tokenizer)
         parts.append(_part(name, response, shown, shown, complete=t.complete[index]))
     return Preview(place=place, parts=parts)
 
@@ -111,7 +111,7 @@ def _part(name: str, tokens: list[Token], first: int, last: int, *, complete: bo
     )
 
 
-def _whole(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[Token]:
+def whole_tokens(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[Token]:
     """Tokens, those joined that only together are a character."""
     tokens: list[Token] = []
     held: list[int] = []

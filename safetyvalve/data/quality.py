@@ -82,7 +82,7 @@ class Quality(Record):
         ):
             extra = sum(len(group) - 1 for group in groups)
             where = "; " + "; ".join(rows_said(group) for group in groups[:4]) + ("; ..." if len(groups) > 4 else "")
-            yield f"  {name}: {extra} more than one of each" + (where if groups else "")
+            yield f"  {name}: {extra} rows beyond the first of each" + (where if groups else "")
         inside = sum(c.within_row for c in self.contradictions)
         where = ": " + "; ".join(rows_said(c.places) for c in self.contradictions[:4]) if self.contradictions else ""
         yield (
@@ -96,7 +96,9 @@ class Quality(Record):
             (f"near-equal responses (similarity from {NEAR_EQUAL:g})", [n.place for n in self.near_equal]),
         ):
             yield f"  {name}: {len(places)}" + (f", {rows_said(places)}" if places else "")
-        if self.longer_won is not None:
+        if self.longer_won is None:
+            yield "  length bias: no two compared responses differ in length, so it cannot be told"
+        else:
             yield f"  the longer response won {self.longer_won}, mean over rows"
         if self.label_noise is None:
             yield "  label noise: no two responses are compared more than once, so it cannot be estimated"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from importlib import metadata
 from importlib.resources import files
@@ -18,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from safetyvalve.doctor.finding import Finding
+from safetyvalve.hub import endpoint, hub_is_off, why_unreachable
 from safetyvalve.models import ALIASES, is_local
 
 __all__ = ["browser", "extras", "fonts", "hub", "models", "packages", "python"]
@@ -80,31 +77,13 @@ def models() -> Iterator[Finding]:
 
 def hub(seconds: float = 3.0) -> Iterator[Finding]:
     """Whether models can be fetched by hub name. It is not needed for aliases and local folders."""
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if hub_is_off():
         yield Finding("hub", "note", "not asked: HF_HUB_OFFLINE is set", "Unset it to load models by hub name.")
-        return
-    answers: list[str] = []
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=seconds).close()
-            answers.append("")
-        except urllib.error.HTTPError as error:
-            answers.append(f"answers with status {error.code}")
-        except (OSError, ValueError) as error:
-            answers.append(f"cannot be reached ({getattr(error, 'reason', None) or error})")
-
-    # Looking up a name has no time-out of its own, so it is left behind in a thread.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds + 1)
-    answer = answers[0] if answers else f"does not answer within {seconds + 1:g} s"
-    if answer:
+    elif why := why_unreachable(seconds):
         remedy = "Use an alias or a local folder as --model; behind a proxy set HTTPS_PROXY, for a mirror HF_ENDPOINT."
-        yield Finding("hub", "note", f"{endpoint} {answer}", remedy)
+        yield Finding("hub", "note", f"{endpoint()} {why}", remedy)
     else:
-        yield Finding("hub", "ok", f"{endpoint} answers")
+        yield Finding("hub", "ok", f"{endpoint()} answers")
 
 
 def browser() -> Iterator[Finding]:

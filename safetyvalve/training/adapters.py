@@ -6,6 +6,7 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, arXiv 210
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -66,7 +67,9 @@ def split_policy(model: PreTrainedModel, fine_tuning: FineTuning, *, seed: int) 
     )
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        policy = get_peft_model(model, config).train(model.training)  # the wrapper alone would say that it trains
+        with warnings.catch_warnings():  # PEFT 0.21 asks transformers 5.23 by a name that is about to go
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.* is deprecated", FutureWarning)
+            policy = get_peft_model(model, config).train(model.training)  # the wrapper alone would say that it trains
     if Path(model.name_or_path).is_dir():  # it is loaded from other folders than it was trained in
         policy.peft_config["default"].base_model_name_or_path = str(Path(model.name_or_path).resolve())
     return Policies(policy, model, policy.disable_adapter)

@@ -22,7 +22,7 @@ from safetyvalve.errors import RunInterrupted
 from safetyvalve.training.disk import sync
 from safetyvalve.training.progress import Progress
 
-__all__ = ["CheckpointCallback", "StopRequest", "last_checkpoint", "publish", "staging"]
+__all__ = ["CheckpointCallback", "StopRequest", "last_checkpoint", "publish", "staging", "step_of"]
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 _STAGING = ".partial"
@@ -32,6 +32,11 @@ def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint under ``folder``; None without one."""
     found = [(int(match[1]), path) for path, match in _checkpoints(folder)]
     return max(found)[1] if found else None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimizer steps that a checkpoint was saved after."""
+    return int(checkpoint.name.partition("-")[2])
 
 
 def _checkpoints(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:

@@ -227,8 +227,8 @@ def _whole_evaluation(seconds: float, per_token: float, *, examples: list[list[i
         prompts: prompts that are sampled, of the part and of the whole.
     """
     part, whole = (per_token * sum(sizes) for sizes in examples)
-    # Gradients of both terms on the first few: one forward, and two backward passes of twice its work.
-    gradients = 5 * per_token * sum(examples[0][:GRADIENT_EXAMPLES])
+    # Gradients of both terms on the first few: a forward each, and a backward pass of twice its work.
+    gradients = 6 * per_token * sum(examples[0][:GRADIENT_EXAMPLES])
     sampling = max(0.0, seconds - part - gradients)
     share = prompts[1] / prompts[0] if prompts[0] else 1.0
     return seconds + sampling * (share - 1) + whole - part

@@ -37,6 +37,10 @@ _PACKAGES = (
 )
 
 
+_BEFORE_TRAINING = {"config.yaml", "environment.json", "data_report.json", "settings.json"}
+"""Files of a run that has not measured, sampled or trained yet; all of them are made again in moments."""
+
+
 class SavesPretrained(Protocol):
     """A model or a tokenizer."""
 
@@ -56,6 +60,7 @@ class RunFolder:
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
         self.path = path
+        self._made = not path.exists()
         if resume:
             self._reopen()
             return
@@ -91,6 +96,16 @@ class RunFolder:
             raise RunError(
                 f"the run '{self.path}' is being written by another process. Wait for it, or end it first."
             ) from None
+
+    def discard(self) -> None:
+        """Take back the settings of a run that was refused before anything was computed, so that its mended command
+        can have the same name. Does nothing where there is more."""
+        found = {path.name for path in self.path.iterdir()}
+        if found <= _BEFORE_TRAINING:
+            for name in found:
+                (self.path / name).unlink()
+            if self._made:
+                self.path.rmdir()
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Resolved settings, as ``config.yaml``."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ __all__ = ["HeldOutMeter"]
 class HeldOutMeter(NamedTuple):
     """Measures the policy on comparisons that it does not train on.
 
-    ``grad_examples`` of them also give the gradient norms of the two loss terms, at the cost of two backward passes.
+    ``grad_examples`` of them also give the gradient norms of the two loss terms, at the cost of a forward and a
+    backward pass each.
     """
 
     examples: list[ReferencedExample]
@@ -55,36 +57,41 @@ class HeldOutMeter(NamedTuple):
         return self.objective.terms(group, sums, totals)
 
     def _gradient_norms(self, policy: PreTrainedModel) -> dict[str, float]:
-        """Euclidean norms of the gradient of each term of the loss, over all trained parameters."""
+        """Euclidean norms of the gradient of each term of the loss, over all trained parameters.
+
+        One term after the other, each with a forward of its own: two gradients, or a graph kept for a second backward
+        pass, would stand beside the optimizer's state and be the peak of the whole run.
+        """
         examples = self._grad_examples()
-        parameters = [p for p in policy.parameters() if p.requires_grad]
         totals = Totals.of(examples)
-        sums: dict[str, list[Tensor]] = {}
-        with self.forward.attention(policy):
-            for group in self.forward.split(examples):
-                terms = self._group(policy, group, totals)
-                for name, weights, norm in (
-                    ("preference", terms.weight, totals.weight),
-                    ("sft", terms.mass, totals.mass),
-                ):
-                    if not len(weights) or (name == "sft" and self.objective.sft_weight == 0):
-                        continue
-                    value = (weights * getattr(terms, name)).sum() / norm
-                    if not value.requires_grad:
-                        continue
-                    found = torch.autograd.grad(value, parameters, retain_graph=name == "preference", allow_unused=True)
-                    gradient = [torch.zeros(()) if g is None else g for g in cast(tuple[Tensor | None, ...], found)]
-                    known = sums.get(name)
-                    sums[name] = (
-                        list(gradient) if known is None else [a + b for a, b in zip(known, gradient, strict=True)]
-                    )
-        return {
-            f"{name}_grad_norm": float(torch.stack([g.double().square().sum() for g in sums[name]]).sum().sqrt())
-            if name in sums
-            else 0.0
-            for name, has in (("preference", totals.weight), ("sft", totals.mass))
-            if has
-        }
+        parameters = [p for p in policy.parameters() if p.requires_grad]
+        before = [p.grad for p in parameters]
+        norms: dict[str, float] = {}
+        try:
+            with self.forward.attention(policy):
+                for name, has in (("preference", totals.weight), ("sft", totals.mass)):
+                    if has:
+                        for p in parameters:
+                            p.grad = None
+                        self._backward(policy, name, examples, totals)
+                        norms[f"{name}_grad_norm"] = _norm([p.grad for p in parameters if p.grad is not None])
+        finally:
+            for p, gradient in zip(parameters, before, strict=True):
+                p.grad = gradient
+        return norms
+
+    def _backward(
+        self, policy: PreTrainedModel, name: str, examples: Sequence[ReferencedExample], totals: Totals
+    ) -> None:
+        """Add the gradient of one term, normalised by the totals, to that of the parameters."""
+        if name == "sft" and self.objective.sft_weight == 0:
+            return
+        for group in self.forward.split(examples):
+            terms = self._group(policy, group, totals)
+            weights, total = (terms.weight, totals.weight) if name == "preference" else (terms.mass, totals.mass)
+            value = (weights * getattr(terms, name)).sum() / total
+            if len(weights) and value.requires_grad:
+                value.backward()
 
     def _grad_examples(self) -> list[ReferencedExample]:
         """The first of the examples with comparisons, and as many of those without."""
@@ -102,3 +109,8 @@ def _per_token(terms: Terms) -> dict[str, float]:
             ("rejected", terms.rejected_ratio, terms.rejected_length),
         )
     }
+
+
+def _norm(gradients: Sequence[Tensor]) -> float:
+    """Summed in double precision, a piece at a time: a whole embedding in doubles is hundreds of megabytes."""
+    return math.sqrt(sum(float(part.double().square().sum()) for g in gradients for part in g.flatten().split(2**20)))

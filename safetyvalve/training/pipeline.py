@@ -33,7 +33,7 @@ from safetyvalve.data import (
     tokenize_examples,
 )
 from safetyvalve.encoders import load_encoder
-from safetyvalve.errors import DataError, RunError, UsageError
+from safetyvalve.errors import DataError, ModelError, RunError, UsageError
 from safetyvalve.models import base_record, cache_folder, is_adapter, load_model
 from safetyvalve.training.baseline_plan import BaselinePlan, Carried
 from safetyvalve.training.estimate import Estimate, estimate_run
@@ -86,7 +86,7 @@ def run_training(
     resume: bool = False,
 ) -> TrainingResult:
     """Train as ``settings`` say and leave config.yaml, environment.json, data_report.json, settings.json,
-    metrics.jsonl, samples/ and model/ in ``output``.
+    metrics.jsonl, samples/ and model/ with its model card in ``output``.
 
     Args:
         settings: everything that decides the result.
@@ -96,17 +96,25 @@ def run_training(
         resume: go on from the folder's last checkpoint; the data and the model must be what they were.
 
     Raises:
-        SafetyValveError: a setting, the data, the model or the folder cannot be used. The folder is left as far as
-            it got.
+        SafetyValveError: a setting, the data, the model or the folder cannot be used. What was refused before anything
+            was computed leaves no folder; a run that began leaves it as far as it got.
     """
     progress = progress or Progress(enabled=False)
     # The data is read before the folder is made: a wrong file name leaves nothing behind.
     source = _read(settings, progress)
     folder = RunFolder(output, resume=resume)
     try:
-        return _run(settings, source, folder, train_policy, scorer=scorer, progress=progress, resume=resume)
+        result = _run(settings, source, folder, train_policy, scorer=scorer, progress=progress, resume=resume)
+        from safetyvalve.report.card import write_card  # its package loads matplotlib
+
+        write_card(folder.path)
+    except (UsageError, DataError, ModelError):
+        if not resume:
+            folder.discard()
+        raise
     finally:
         folder.close()
+    return result
 
 
 def dry_run(settings: RunSettings, *, scorer: Scorer | None = None, progress: Progress | None = None) -> DryRun:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from safetyvalve.data import TokenizedExample
+from safetyvalve.data.preview import Token, whole_tokens
 
 __all__ = ["preview_batch"]
 
@@ -29,9 +30,10 @@ def preview_batch(
     ]
     for example in examples[:limit]:
         lines.append(f"  example {example.id}")
-        shown = _words(example.prompt_ids[-_LAST:], tokenizer)
-        more = "... " if len(example.prompt_ids) > _LAST else ""
-        lines.append(f"    prompt, mask 0, {len(example.prompt_ids)} tokens, the last: {more}{shown}")
+        prompt = whole_tokens(example.prompt_ids, tokenizer)
+        more = "... " if len(prompt) > _LAST else ""
+        shown = more + _words(prompt[-_LAST:])
+        lines.append(f"    prompt, mask 0, {len(example.prompt_ids)} tokens, the last: {shown}")
         for number, ids in enumerate(example.response_ids):
             lines.append(f"    response {number + 1}, mask 1, {_place(example, number)}, {_response(ids, tokenizer)}")
     if len(examples) > limit:
@@ -53,14 +55,13 @@ def _place(example: TokenizedExample, number: int) -> str:
 
 
 def _response(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:
-    cut = len(ids) > _FIRST + _LAST
-    shown = (
-        f"{_words(ids[:_FIRST], tokenizer)} ... {_words(ids[-_LAST:], tokenizer)}" if cut else _words(ids, tokenizer)
-    )
+    tokens = whole_tokens(ids, tokenizer)
+    cut = len(tokens) > _FIRST + _LAST
+    shown = f"{_words(tokens[:_FIRST])} ... {_words(tokens[-_LAST:])}" if cut else _words(tokens)
     end = "ends with EOS" if ids[-1] == tokenizer.eos_token_id else "does not end with EOS"
     return f"{len(ids)} tokens, {end}: {shown}"
 
 
-def _words(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:
+def _words(tokens: Sequence[Token]) -> str:
     """Each token in quotes, so that spaces, newlines and special tokens are seen."""
-    return " ".join(repr(str(tokenizer.decode([i], skip_special_tokens=False))) for i in ids)
+    return " ".join(repr(token.text) for token in tokens)

@@ -28,7 +28,7 @@ from safetyvalve.errors import DataError
 from safetyvalve.lineage import BaseModel
 from safetyvalve.training.adapters import split_policy
 from safetyvalve.training.baseline import SftPool, SftTrees
-from safetyvalve.training.checkpoints import CheckpointCallback, StopRequest, last_checkpoint
+from safetyvalve.training.checkpoints import CheckpointCallback, StopRequest, last_checkpoint, step_of
 from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
@@ -159,11 +159,14 @@ def train_policy(
             f"there are {len(train)} examples to train on, fewer than the {optimization.prompts_per_step} of one step. "
             "Lower --prompts-per-step or hold out fewer."
         )
+    fine_tuning = fine_tuning or FineTuning()
+    optimization = optimization.resolved(fine_tuning)
     train = visited(train, optimization)
     joining = visited(sft.train, optimization, a_step=sft.per_step) if sft is not None else []
     started = time.perf_counter()
     progress = progress or Progress(enabled=False)
     checkpoint = _return_to_checkpoint(folder, progress) if resume else None
+    resumed_after = (step_of(checkpoint) if checkpoint else -1) if resume else None
     set_seed(optimization.seed)
     if not getattr(model, "is_quantized", False):  # those were loaded where they stay
         model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -182,7 +185,6 @@ def train_policy(
         progress=progress,
     )
     pool = referenced[len(train) : len(train) + len(joining)]
-    fine_tuning = fine_tuning or FineTuning()
     policies = split_policy(model, fine_tuning, seed=optimization.seed)
     check_weights_fit(policies.policy, own_reference=not fine_tuning.adapts)
     forward = Forward(
@@ -216,7 +218,8 @@ def train_policy(
             forward=forward,
             sft_pool=SftPool(pool, per_step=sft.per_step, seed=optimization.seed) if sft is not None else None,
             callbacks=[
-                *trackers.callbacks(folder.path),  # before the first evaluation, which they are told of
+                # Before the first evaluation, which they are told of.
+                *trackers.callbacks(folder.path, resumed_after=resumed_after),
                 evaluate,
                 progress.callback(),
                 CheckpointCallback((checkpointing or Checkpointing()).every, stop),
@@ -234,7 +237,7 @@ def train_policy(
 def _return_to_checkpoint(folder: RunFolder, progress: Progress) -> Path | None:
     """The last checkpoint, with the record cut back to it."""
     checkpoint = last_checkpoint(folder.path / "checkpoints")
-    step = int(checkpoint.name.partition("-")[2]) if checkpoint else -1
+    step = step_of(checkpoint) if checkpoint else -1
     folder.keep_until(step)
     progress.line(f"resuming after step {step}" if checkpoint else "no checkpoint yet: starting again at step 0")
     return checkpoint

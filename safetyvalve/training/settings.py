@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +17,7 @@ from safetyvalve.training.trackers import check_known
 
 __all__ = [
     "BASELINES",
+    "LEARNING_RATES",
     "SCHEDULES",
     "Baseline",
     "Checkpointing",
@@ -45,7 +46,8 @@ class Optimization:
 
     steps: int = 40
     prompts_per_step: int = 8
-    learning_rate: float = 2e-5
+    learning_rate: float | None = None
+    """Of AdamW; None takes that of the fine-tuning, see :data:`LEARNING_RATES`."""
     warmup_share: float = 0.1
     schedule: Schedule = "constant"
     max_grad_norm: float = 1.0
@@ -63,7 +65,7 @@ class Optimization:
         for name, least in (("steps", 1), ("prompts_per_step", 1), ("token_budget", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
-        if not 0 < self.learning_rate < 1:
+        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise UsageError(f"learning_rate is {self.learning_rate}; accepted: above 0 and below 1, such as 2e-5.")
         if not 0 <= self.warmup_share <= 1:
             raise UsageError(f"warmup_share is {self.warmup_share}; it is a share of the steps between 0 and 1.")
@@ -75,6 +77,12 @@ class Optimization:
         for name, table in (("schedule", SCHEDULES), ("precision", _PRECISIONS), ("memory", _MEMORY)):
             if getattr(self, name) not in table:
                 raise UsageError(f"{name} is '{getattr(self, name)}'; accepted: {', '.join(table)}.")
+
+    def resolved(self, fine_tuning: FineTuning) -> Optimization:
+        """With the learning rate that it leaves open."""
+        if self.learning_rate is not None:
+            return self
+        return replace(self, learning_rate=LEARNING_RATES[fine_tuning.fine_tune])
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -186,6 +194,9 @@ class Checkpointing:
 
 
 FINE_TUNINGS = ("full", "lora", "qlora")
+LEARNING_RATES = {"full": 2e-5, "lora": 2e-4, "qlora": 2e-4}
+"""Defaults. Adapters want about ten times the rate of all weights, whatever the model and the rank, as long as their
+output is scaled by alpha / rank: Schulman et al., "LoRA Without Regret", 2025. See docs/fine-tuning.md."""
 SAVE_DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ALL_LINEAR = "all-linear"
 
@@ -338,6 +349,7 @@ class RunSettings:
     """Name of the independent scorer, for the record."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "optimization", self.optimization.resolved(self.fine_tuning))
         kind, objective = self.baseline.kind, self.objective.name
         if kind != "chosen" and not self.objective.has_sft_term:
             raise UsageError(

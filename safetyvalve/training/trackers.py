@@ -54,25 +54,32 @@ class Trackers(NamedTuple):
     settings: Mapping[str, Any] = {}
     """Of the run, by name, recorded as ``safetyvalve/NAME``."""
 
-    def callbacks(self, run: Path) -> list[TrainerCallback]:
+    def callbacks(self, run: Path, *, resumed_after: int | None = None) -> list[TrainerCallback]:
         """One for each. TensorBoard writes to ``tensorboard/`` in the run folder, or to ``$TENSORBOARD_LOGGING_DIR``.
+
+        Args:
+            run: its folder.
+            resumed_after: step of the checkpoint that a resumed run goes on from, -1 where it starts again; None for a
+                new run. TensorBoard is told to forget what it was sent after it.
 
         Raises:
             UsageError: one is not known or not installed.
         """
         check_known(self.names)
         check_installed(self.names)
-        return [_callback(name, run) for name in self.names]
+        return [_callback(name, run, resumed_after) for name in self.names]
 
 
-def _callback(name: str, run: Path) -> TrainerCallback:
+def _callback(name: str, run: Path, resumed_after: int | None) -> TrainerCallback:
     from transformers.integrations import get_reporting_integration_callbacks
 
-    if name == "tensorboard" and "TENSORBOARD_LOGGING_DIR" not in os.environ:
+    if name == "tensorboard":
         from torch.utils.tensorboard import SummaryWriter
         from transformers.integrations import TensorBoardCallback
 
         # Its own choice lies in checkpoints/, which goes when the run is finished.
-        return TensorBoardCallback(SummaryWriter(log_dir=str(run / "tensorboard")))
+        place = Path(os.environ.get("TENSORBOARD_LOGGING_DIR", run / "tensorboard")).expanduser()
+        forget = None if resumed_after is None else resumed_after + 1
+        return TensorBoardCallback(SummaryWriter(log_dir=str(place), purge_step=forget))
     (kind,) = get_reporting_integration_callbacks([name])
     return kind()

@@ -86,10 +86,13 @@ def test_load(tmp_path: Path) -> None:
     assert "org/other: is no file or folder here, and could not be loaded" in str(no_dataset)
 
     # Without the hub the cache serves, but not as another commit than it holds.
-    names = ["org/name", f"org/name@{'f' * 40}"]
-    cached, other = load_in_process(names, home, endpoint, offline=True)
-    assert cached == newest
-    assert f"is cached at commit {COMMIT} only" in str(other)
+    names = ["org/name", f"org/name@{'f' * 40}", "org/absent"]
+    for offline in (True, False):  # switched off, or not there any more
+        cached, other, absent = load_in_process(names, home, endpoint, offline=offline)
+        assert cached == newest
+        assert f"is cached at commit {COMMIT} only" in str(other)
+        assert "org/absent: is no file or folder here" in str(absent)
+        assert offline or f"({endpoint} cannot be reached" in str(absent)
 
 
 def test_unreachable() -> None:

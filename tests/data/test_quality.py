@@ -65,7 +65,9 @@ def test_the_longer_response() -> None:
     won = quality(data).longer_won
     assert won is not None
     assert (won.share, won.n) == (pytest.approx(2 / 3), 3)
-    assert quality([pair("a", "b", row=1)]).longer_won is None
+    equal = quality([pair("a", "b", row=1)])
+    assert equal.longer_won is None
+    assert "  length bias: no two compared responses differ in length, so it cannot be told" in equal.lines()
 
 
 def test_comparisons_of_a_row_are_one_unit() -> None:

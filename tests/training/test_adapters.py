@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,12 @@ def test_the_policy_starts_as_the_reference_and_leaves_it() -> None:
     assert torch.equal(reference_logps(moved), base)
     assert not torch.equal(logps(moved), base)
     assert fresh.reference is fresh.policy.get_base_model()  # no second copy of the weights
+
+
+def test_nothing_is_warned_of() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split_policy(tiny_model(), FineTuning("lora"), seed=0)
 
 
 def test_the_start_comes_from_the_seed_alone() -> None:

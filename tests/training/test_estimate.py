@@ -96,10 +96,10 @@ def test_step_seconds() -> None:
 
 
 def test_whole_evaluation_by_hand() -> None:
-    """10 s, of them 1 s of forward, 5 x 0.4 s of gradients and 7 s of sampling; twice the examples and prompts."""
+    """10 s, of them 1 s of forward, 6 x 0.4 s of gradients and 6.6 s of sampling; twice the examples and prompts."""
     part = [100] * 10
     assert estimate_module._whole_evaluation(10.0, 1e-3, examples=[part, part * 2], prompts=[8, 16]) == pytest.approx(
-        18
+        17.6
     )
     assert estimate_module._whole_evaluation(10.0, 1e-3, examples=[part, part], prompts=[0, 0]) == pytest.approx(10)
 
@@ -246,6 +246,19 @@ def test_preview_by_hand() -> None:
     assert lines[3] == "    response 1, mask 1, rejected, 4 tokens, ends with EOS: 'Y' 'e' 's' '<|im_end|>'"
     assert lines[4] == "    response 2, mask 1, chosen, 3 tokens, does not end with EOS: 'N' 'o' '!'"
     assert lines[5] == "  and 1 more"
+
+
+def test_preview_of_japanese() -> None:
+    """Characters of three tokens each, which a preview cut at the token would tear apart."""
+    tokenizer = tiny_tokenizer()
+    prompt, answer = (tuple(tokenizer(text)["input_ids"]) for text in ("日本の首都はどこですか", "東京"))
+    example = tokenized(random_tree(1, 1, 1), ((0, 1, 1.0),), "e")._replace(
+        prompt_ids=prompt, response_ids=((*answer, tokenizer.eos_token_id), answer)
+    )
+    _, _, first, chosen, rejected = preview_batch([example], tokenizer)
+    assert first.endswith("33 tokens, the last: ... '首' '都' 'は' 'ど' 'こ' 'で' 'す' 'か'")
+    assert chosen.endswith("7 tokens, ends with EOS: '東' '京' '<|im_end|>'")
+    assert rejected.endswith("6 tokens, does not end with EOS: '東' '京'")
 
 
 def test_preview_of_a_ranking() -> None:

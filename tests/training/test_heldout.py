@@ -65,3 +65,14 @@ def test_the_budget_changes_nothing() -> None:
 
 def test_nothing_held_out() -> None:
     assert HeldOutMeter([], OBJECTIVE, Forward()).measure(tiny_model()) == {}
+
+
+def test_gradients_that_are_there_stay() -> None:
+    policy = tiny_model(seed=1)
+    before = [torch.ones_like(p) for p in policy.parameters()]
+    for p, gradient in zip(policy.parameters(), before, strict=True):
+        p.grad = gradient
+    got = meter().measure(policy)
+    assert all(p.grad is gradient for p, gradient in zip(policy.parameters(), before, strict=True))
+    assert all(bool((gradient == 1).all()) for gradient in before)
+    assert got == pytest.approx(meter().measure(tiny_model(seed=1)))

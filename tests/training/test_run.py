@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
-from safetyvalve.errors import DataError, RunError, UsageError
+from safetyvalve.errors import DataError, ModelError, RunError, UsageError
 from safetyvalve.training import (
     DataSource,
+    FineTuning,
     ModelSource,
     Objective,
     Observation,
@@ -95,6 +97,7 @@ def test_folder(model_folder: str, data_file: Path, tmp_path: Path) -> None:
     environment = json.loads((output / "environment.json").read_text())
     assert len(environment["model_sha256"]) == 64
     assert json.loads((output / "settings.json").read_text())["engine"]["engine"] == "tree"
+    assert "`held_out/preference_loss`" in (output / "model" / "README.md").read_text()
     saved = AutoModelForCausalLM.from_pretrained(output / "model")
     assert not torch.equal(saved.lm_head.weight, tiny_model().lm_head.weight)
 
@@ -216,6 +219,16 @@ def test_bad_settings(group: Any, change: dict[str, Any], fragment: str) -> None
         group(**change)
 
 
+def test_adapters_have_their_own_learning_rate(data_file: Path) -> None:
+    source = DataSource(data_file)
+    assert RunSettings("a", source).optimization.learning_rate == 2e-5
+    for kind in ("lora", "qlora"):
+        adapted = RunSettings("a", source, fine_tuning=FineTuning(kind))
+        assert adapted.optimization.learning_rate == adapted.flat()["learning_rate"] == 2e-4
+    given = RunSettings("a", source, fine_tuning=FineTuning("lora"), optimization=Optimization(learning_rate=1e-4))
+    assert given.optimization.learning_rate == 1e-4
+
+
 def test_settings_are_flat_and_complete(data_file: Path) -> None:
     flat = settings("m", data_file).flat()
     assert all(isinstance(v, str | int | float | bool | list | None) for v in flat.values())
@@ -231,6 +244,29 @@ def test_settings_are_flat_and_complete(data_file: Path) -> None:
         "seed",
         "eval_every",
     } <= flat.keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"model": ModelSource("no/such/folder")}, ModelError),
+        ({"fine_tuning": FineTuning("lora", lora_targets="nose_proj")}, UsageError),
+        ({"source": {"max_length": 5}}, DataError),
+    ],
+)
+@pytest.mark.parametrize("there", [False, True])
+def test_a_refused_run_leaves_its_name_free(
+    model_folder: str, data_file: Path, tmp_path: Path, change: dict[str, Any], kind: type[Exception], there: bool
+) -> None:
+    if "source" in change:
+        change = {"source": DataSource(data_file, **change["source"])}
+    output = tmp_path / "run"
+    if there:
+        output.mkdir()
+    with pytest.raises(kind):
+        run_training(replace(settings(model_folder, data_file), **change), output)
+    assert output.exists() == there
+    assert not there or not list(output.iterdir())
 
 
 def test_run_folder_that_is_a_file(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from safetyvalve import models
 from safetyvalve.errors import ModelError, UsageError
 from safetyvalve.lineage import BaseModel
 from safetyvalve.models import load_model
-from safetyvalve.report import write_card
 from safetyvalve.training import (
     Checkpointing,
     DataSource,
@@ -83,11 +82,11 @@ COMMON = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "gen
 ADAPTER = {"adapter_model.safetensors", "adapter_config.json"}
 WHOLE = {"config.json", "model.safetensors"}
 LAYOUTS = {
-    "full": (FineTuning(), COMMON | WHOLE),
-    "lora": (FineTuning("lora", lora_rank=4), COMMON | ADAPTER),
+    "full": (FineTuning(), COMMON | WHOLE | {"README.md"}),
+    "lora": (FineTuning("lora", lora_rank=4), COMMON | ADAPTER | {"README.md"}),
     "merged": (
         FineTuning("lora", lora_rank=4, merge=True),
-        COMMON | WHOLE | {f"adapter/{name}" for name in COMMON | ADAPTER},
+        COMMON | WHOLE | {"README.md"} | {f"adapter/{name}" for name in COMMON | ADAPTER},
     ),
 }
 
@@ -149,7 +148,6 @@ def test_the_base_is_on_record(run: tuple[str, Path], source: Path) -> None:
     assert base is not None
     assert (base.name, base.kind, base.license, base.four_bit) == ("the-base", "folder", "mit", None)
     assert len(base.sha256) == 64
-    write_card(output)
     card = ModelCard.load(output / "model" / "README.md")
     assert card.data.library_name == ("peft" if name == "lora" else "transformers")
     assert card.data.license == "mit"
@@ -251,10 +249,19 @@ class TestQLoRA:
 
 
 class TestFoldersOfAdapters:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def trained(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        output = tmp_path_factory.mktemp("adapter") / "first"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SAFETYVALVE_CACHE", str(source / "cache"))
+            run_training(settings(source, FineTuning("lora", lora_rank=4), steps=1), output)
+        return output
+
     @pytest.fixture
-    def adapter(self, source: Path, tmp_path: Path) -> Path:
-        run_training(settings(source, FineTuning("lora", lora_rank=4), steps=1), tmp_path / "first")
-        return tmp_path / "first" / "model"
+    def adapter(self, trained: Path, tmp_path: Path) -> Path:
+        """A copy, which a test may damage."""
+        return Path(shutil.copytree(trained, tmp_path / "first")) / "model"
 
     def test_training_goes_on_from_one(self, adapter: Path, source: Path, tmp_path: Path) -> None:
         chosen = FineTuning("lora", lora_rank=4, merge=True)

@@ -13,12 +13,15 @@ import pytest
 
 from safetyvalve.errors import UsageError
 from safetyvalve.training import (
+    Checkpointing,
     DataSource,
     ModelSource,
     Observation,
     Optimization,
+    PolicyTrainer,
     Reporting,
     RunSettings,
+    resume_training,
     run_training,
 )
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -33,13 +36,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     tiny_model().save_pretrained("model")
     tiny_tokenizer().save_pretrained("model")
 
-    def train(name: str, *report_to: str, data: str = "data.jsonl") -> list[dict[str, Any]]:
+    def train(name: str, *report_to: str, data: str = "data.jsonl", checkpoint_every: int = 50) -> list[dict[str, Any]]:
         settings = RunSettings(
             name,
             DataSource(Path(data), held_out=0.2),
             ModelSource("model"),
             optimization=Optimization(steps=4, prompts_per_step=4, precision="fp32"),
             observation=Observation(every=2, prompts=1, samples_per_prompt=1, max_new_tokens=3),
+            checkpointing=Checkpointing(checkpoint_every),
             reporting=Reporting(report_to),
         )
         run_training(settings, Path(name))
@@ -103,6 +107,29 @@ def test_mlflow_is_sent_settings_and_figures(run: Any, monkeypatch: pytest.Monke
     assert [(step, m["margin"]) for step, m in sent["metrics"] if "margin" in m] == [
         (m["step"], m["margin"]) for m in metrics if m["kind"] == "train"
     ]
+
+
+def test_tensorboard_shows_the_steps_of_a_resumed_run_once(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in step 4, after the checkpoint of step 2: step 3 is done, and sent, again."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    step = PolicyTrainer.training_step
+
+    def stop(self: PolicyTrainer, *arguments: Any) -> Any:
+        if self.state.global_step == 3:
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PolicyTrainer, "training_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run("mine", "tensorboard", checkpoint_every=2)
+    resume_training(Path("mine"), lambda name: None)
+    assert len(list(Path("mine/tensorboard").iterdir())) == 2
+    events = EventAccumulator("mine/tensorboard")
+    events.Reload()
+    assert [e.step for e in events.Scalars("train/margin")] == [1, 2, 3, 4]
+    assert [e.step for e in events.Scalars("eval/held_out/margin")] == [0, 2, 4]
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from safetyvalve.data.sources.columnar import dataset_rows, files_digest
 from safetyvalve.data.sources.source import Source, choose_split, require
 from safetyvalve.errors import DataError
+from safetyvalve.hub import cache_only_without_hub
 
 __all__ = ["HubName", "hub_name", "read_hub"]
 
@@ -48,18 +49,20 @@ def read_hub(text: str, name: HubName) -> Source:
     datasets = require("datasets", text)
     options = {"path": name.repository, "revision": name.revision}
     data: Any
+    why: str | None = None
     try:
-        config = _choose_config(datasets.get_dataset_config_names(**options), text, name)
-        splits = datasets.get_dataset_split_names(config_name=config, **options)
-        split = choose_split(splits, name.split, text)
-        data = datasets.load_dataset(name=config, split=split, **options)
+        with cache_only_without_hub() as why:
+            config = _choose_config(datasets.get_dataset_config_names(**options), text, name)
+            splits = datasets.get_dataset_split_names(config_name=config, **options)
+            split = choose_split(splits, name.split, text)
+            data = datasets.load_dataset(name=config, split=split, **options)
     except DataError:
         raise
     except Exception as error:  # the network, the hub and the dataset's own files each raise in their way
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        reason = why or f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0].rstrip('.')}"
         raise DataError(
             f"is no file or folder here, and could not be loaded from the Hugging Face hub as '{name.repository}' "
-            f"({type(error).__name__}: {reason}). Correct the path or the name, or check the network and, for a "
+            f"({reason}). Correct the path or the name, or check the network and, for a "
             "dataset that needs it, your login.",
             file=text,
         ) from None
