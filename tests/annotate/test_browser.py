@@ -15,7 +15,6 @@ import pytest
 from tests.annotate.material import write_answers
 from tests.annotate.serving import Server
 from tests.annotate.test_rendering import HOSTILE
-from tests.report.test_browser import CHROMIUM, OPTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -33,17 +32,6 @@ ROWS: list[dict[str, Any]] = [
         "responses": {"m-1": "|a|b|c|d|e|f|\n" + "|-" * 6 + "|\n" + "|wide cell" * 6 + "|", "m-2": "1. one"},
     },
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
-        yield opened
-        opened.close()
 
 
 def until(page: Any, condition: str) -> None:

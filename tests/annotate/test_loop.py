@@ -11,7 +11,7 @@ import yaml
 
 from safetyvalve.cli import main
 from tests.annotate.serving import Server
-from tests.annotate.test_browser import browser, until  # noqa: F401 - a fixture
+from tests.annotate.test_browser import until
 from tests.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ def annotate(page: Any, link: str, base: str) -> int:
     return judged
 
 
-def test_votes_train_the_next_round(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_votes_train_the_next_round(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAFETYVALVE_CACHE", str(tmp_path / "cache"))
     tiny_model().save_pretrained(tmp_path / "model")
     tiny_tokenizer().save_pretrained(tmp_path / "model")

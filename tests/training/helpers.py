@@ -1,6 +1,9 @@
-"""Small examples with reference log-probabilities, for the trainer's tests."""
+"""Small examples with reference log-probabilities, and small files, for the trainer's tests."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
@@ -9,6 +12,15 @@ from safetyvalve.data import Comparison, TokenizedExample
 from safetyvalve.training import ReferencedExample
 from safetyvalve.trees import Tree, response_logps
 from tests.tiny import random_tree
+
+
+def write_pairs(file: Path, count: int) -> Path:
+    """Comparisons whose rejected responses have four lengths."""
+    rows = [
+        {"prompt": f"Question {i}?", "chosen": f"Answer {i}.", "rejected": "No " * (1 + i % 4)} for i in range(count)
+    ]
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return file
 
 
 def tokenized(tree: Tree, comparisons: tuple[tuple[int, int, float], ...], name: str) -> TokenizedExample:

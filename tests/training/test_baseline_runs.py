@@ -11,7 +11,9 @@ import pytest
 from safetyvalve.errors import DataError, RunError, UsageError
 from safetyvalve.report import build_report, read_run
 from safetyvalve.training import Baseline, DataSource, Objective, Observation, Optimization, RunSettings, run_training
-from tests.training.test_run import data_file, evaluations, lines, model_folder, own_cache, settings  # noqa: F401
+from tests.training.test_run import evaluations, lines, settings
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def write(file: Path, rows: list[dict[str, Any]]) -> Path:
@@ -35,7 +37,7 @@ def first_train(run: Path) -> dict[str, Any]:
     return next(m for m in lines(run / "metrics.jsonl") if m["kind"] == "train")
 
 
-def test_all_responses(model_folder: str, data_file: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_all_responses(model_folder: str, data_file: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run_training(with_baseline(model_folder, data_file, Baseline("all-responses")), run)
     measured = evaluations(run)[-1]
@@ -46,7 +48,7 @@ def test_all_responses(model_folder: str, data_file: Path, tmp_path: Path) -> No
     assert "peers" not in record
 
 
-def test_the_default_measures_the_chosen(model_folder: str, data_file: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_default_measures_the_chosen(model_folder: str, data_file: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run_training(settings(model_folder, data_file), run)
     for m in evaluations(run):
@@ -54,7 +56,7 @@ def test_the_default_measures_the_chosen(model_folder: str, data_file: Path, tmp
     assert json.loads((run / "settings.json").read_text())["baseline"]["kind"] == "chosen"
 
 
-def test_column(model_folder: str, tmp_path: Path) -> None:  # noqa: F811
+def test_column(model_folder: str, tmp_path: Path) -> None:
     rows = [{"prompt": f"Q{i}?", "chosen": f"A {i}.", "rejected": "No.", "gold": f"Gold {i}."} for i in range(24)]
     data, run = write(tmp_path / "data.jsonl", rows), tmp_path / "run"
     column = Baseline("column", baseline_column="gold")
@@ -70,7 +72,7 @@ def test_column(model_folder: str, tmp_path: Path) -> None:  # noqa: F811
     assert measured[-1]["held_out/baseline_displacement"] != measured[-1]["held_out/chosen_displacement"]
 
 
-def test_sft_data(model_folder: str, data_file: Path, sft_file: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_sft_data(model_folder: str, data_file: Path, sft_file: Path, tmp_path: Path) -> None:
     """Its prompts join the steps; conversations that are held out for measuring are not trained on."""
     run = tmp_path / "run"
     baseline = Baseline("sft-data", sft_data=sft_file, sft_prompts_per_step=3, allow_uncovered=True)
@@ -90,7 +92,7 @@ def test_sft_data(model_folder: str, data_file: Path, sft_file: Path, tmp_path: 
         run_training(with_baseline(model_folder, data_file, baseline), run, resume=True)
 
 
-def test_reference_samples(model_folder: str, data_file: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_reference_samples(model_folder: str, data_file: Path, tmp_path: Path) -> None:
     """Refused after a first look; drawn once, kept with the run, and used again when it goes on."""
     seen = Baseline("reference-samples", baseline_samples=2, baseline_max_tokens=6)
     with pytest.raises(UsageError, match=r"reference-samples: 100.0% of its weight"):
@@ -117,7 +119,7 @@ class TestSft:
     def sft(self, model: str, data: Path, **changes: Any) -> RunSettings:
         return settings(model, data, objective=Objective("sft"), **changes)
 
-    def test_on_prompts_and_responses(self, model_folder: str, sft_file: Path, tmp_path: Path) -> None:  # noqa: F811
+    def test_on_prompts_and_responses(self, model_folder: str, sft_file: Path, tmp_path: Path) -> None:
         """NLL falls, everything about comparisons is absent, and the report reads."""
         run = tmp_path / "run"
         run_training(self.sft(model_folder, sft_file), run)
@@ -136,13 +138,13 @@ class TestSft:
             assert "<svg" in page
             assert words in page
 
-    def test_prompts_count_alike(self, model_folder: str, sft_file: Path, tmp_path: Path) -> None:  # noqa: F811
+    def test_prompts_count_alike(self, model_folder: str, sft_file: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         run_training(self.sft(model_folder, sft_file), run)
         report = json.loads((run / "data_report.json").read_text())
         assert (report["rows"], report["kept"], report["comparisons"]) == (30, 30, 0)
 
-    def test_on_comparisons(self, model_folder: str, data_file: Path, tmp_path: Path) -> None:  # noqa: F811
+    def test_on_comparisons(self, model_folder: str, data_file: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         run_training(self.sft(model_folder, data_file), run)
         measured = evaluations(run)[-1]
@@ -150,7 +152,7 @@ class TestSft:
         assert measured["held_out/chosen_displacement"] > 0
         assert measured["held_out/nll_per_token"] > 0
 
-    def test_the_next_stage_starts_from_it(self, model_folder: str, sft_file: Path, tmp_path: Path) -> None:  # noqa: F811
+    def test_the_next_stage_starts_from_it(self, model_folder: str, sft_file: Path, tmp_path: Path) -> None:
         run_training(self.sft(model_folder, sft_file), tmp_path / "sft")
         data = write(tmp_path / "d.jsonl", [{"prompt": f"P{i}", "chosen": f"c{i}", "rejected": "r"} for i in range(16)])
         run_training(
@@ -158,7 +160,7 @@ class TestSft:
         )
         assert evaluations(tmp_path / "rpo")[-1]["held_out/margin"] != 0
 
-    def test_other_objectives_say_what_to_do(self, model_folder: str, sft_file: Path, tmp_path: Path) -> None:  # noqa: F811
+    def test_other_objectives_say_what_to_do(self, model_folder: str, sft_file: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"no comparisons; the objective 'rpo' .* --objective sft"):
             run_training(settings(model_folder, sft_file), tmp_path / "run")
         with pytest.raises(UsageError, match="Leave --baseline out"):
@@ -166,7 +168,7 @@ class TestSft:
         assert not (tmp_path / "run").exists()
 
 
-def test_nothing_held_out_of_the_sft_file(model_folder: str, data_file: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_nothing_held_out_of_the_sft_file(model_folder: str, data_file: Path, tmp_path: Path) -> None:
     """One prompt, trained on: its term is not measured on held-out data, and the run goes through."""
     sft = write(tmp_path / "one.jsonl", [{"prompt": "Alone?", "response": "Yes."}])
     baseline = Baseline("sft-data", sft_data=sft, allow_uncovered=True)

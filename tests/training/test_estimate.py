@@ -34,28 +34,14 @@ from safetyvalve.training.memory import available_bytes, check_weights_fit, stan
 from safetyvalve.training.preview import preview_batch
 from safetyvalve.training.stopwatch import Stopwatch
 from tests.tiny import random_tree, tiny_model, tiny_tokenizer
-from tests.training.helpers import examples, tokenized
+from tests.training.helpers import examples, tokenized, write_pairs
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAFETYVALVE_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def model_folder(tmp_path: Path) -> str:
-    folder = tmp_path / "model"
-    tiny_model().save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return str(folder)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
 def data_file(tmp_path: Path) -> Path:
-    file = tmp_path / "data.jsonl"
-    rows = [{"prompt": f"Question {i}?", "chosen": f"Answer {i}.", "rejected": "No " * (1 + i % 4)} for i in range(60)]
-    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return file
+    return write_pairs(tmp_path / "data.jsonl", 60)
 
 
 def settings(model: str, data: Path, **changes: Any) -> RunSettings:

@@ -27,26 +27,7 @@ from safetyvalve.training import (
 )
 from tests.tiny import tiny_model, tiny_tokenizer
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAFETYVALVE_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def model_folder(tmp_path: Path) -> str:
-    folder = tmp_path / "model"
-    tiny_model().save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.fixture
-def data_file(tmp_path: Path) -> Path:
-    file = tmp_path / "data.jsonl"
-    rows = [{"prompt": f"Question {i}?", "chosen": f"Answer {i}.", "rejected": "No " * (1 + i % 4)} for i in range(24)]
-    file.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return file
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def settings(model: str, data: Path, **changes: Any) -> RunSettings:
