@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from safetyvalve.annotate import batches
 from safetyvalve.annotate.events import append, digest, head
 from safetyvalve.annotate.export import WEIGHINGS, Weighing, export_files, zip_of
+from safetyvalve.annotate.fields import CLIENT_ID, Csrf, Notice, Number
 from safetyvalve.annotate.models import Annotator, Assignment, Batch, Item, Report
 from safetyvalve.annotate.refusals import Refusal
 from safetyvalve.annotate.rendering import render
@@ -21,12 +22,9 @@ from safetyvalve.annotate.site import visit
 from safetyvalve.annotate.sources import Source
 from safetyvalve.annotate.when import date_of
 
-__all__ = ["Csrf", "Notice", "router"]
+__all__ = ["router"]
 
 router = APIRouter(prefix="/admin")
-Csrf = Annotated[str, Form()]
-Notice = Annotated[Literal["", "changed", "added", "erased"], Query()]
-Number = Annotated[int, Path(ge=1, le=2**31)]
 
 
 @router.get("")
@@ -136,7 +134,7 @@ def upload(
 @router.post("/reports/{key}")
 def resolve_report(
     request: Request,
-    key: Annotated[str, Path(pattern="^[0-9a-f-]{32,36}$")],
+    key: Annotated[str, Path(pattern=CLIENT_ID)],
     decision: Annotated[Literal["withdrawn", "kept"], Form()],
     csrf: Csrf = "",
 ) -> Response:

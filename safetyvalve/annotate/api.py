@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from safetyvalve.annotate.fields import CLIENT_ID, KEY, Key
 from safetyvalve.annotate.judge_pages import after_vote, editable_sight
 from safetyvalve.annotate.refusals import Refusal
 from safetyvalve.annotate.site import visit
@@ -16,8 +17,8 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api")
 
-ClientId = Annotated[str, Field(pattern="^[0-9a-f-]{32,36}$")]
-Key = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+ClientId = Annotated[str, Field(pattern=CLIENT_ID)]
+AssignmentKey = Annotated[str, Field(pattern=KEY)]
 ActiveMs = Annotated[int | None, Field(ge=0, le=10**9)]
 
 
@@ -29,7 +30,7 @@ class VoteBody(_Body):
     """A vote."""
 
     id: ClientId
-    assignment: Key
+    assignment: AssignmentKey
     choice: Choice
     strength: Annotated[int | None, Field(ge=1, le=3)] = None
     tags: Annotated[list[Annotated[str, Field(max_length=40)]], Field(max_length=10)] = []
@@ -41,7 +42,7 @@ class CorrectionBody(_Body):
     """A corrected answer."""
 
     id: ClientId
-    assignment: Key
+    assignment: AssignmentKey
     answer: Literal["1", "2"]
     text: Annotated[str, Field(max_length=4 * LONGEST_CORRECTION)]
     active_ms: ActiveMs = None
@@ -85,7 +86,7 @@ def store_correction(request: Request, body: CorrectionBody) -> Stored:
 
 
 @router.post("/assignments/{key}/keep", status_code=204)
-def keep_assignment(request: Request, key: Annotated[str, Path(pattern="^[0-9a-f]{32}$")]) -> None:
+def keep_assignment(request: Request, key: Key) -> None:
     """The annotator is still reading: extend the lease."""
     with visit(request, write=True, role="annotator") as v:
         keep(v.session, v.site.queue, v.me, key, v.now)

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from safetyvalve.annotate import auth
 from safetyvalve.annotate.batches import guideline
 from safetyvalve.annotate.events import append
+from safetyvalve.annotate.fields import Csrf
 from safetyvalve.annotate.models import Annotator
 from safetyvalve.annotate.rendering import render
 from safetyvalve.annotate.site import COOKIE, visit
@@ -56,7 +57,7 @@ def accept_invite(request: Request, token: Token) -> Response:
 
 
 @router.post("/sign-out")
-def sign_out(request: Request, csrf: Annotated[str, Form()] = "") -> Response:
+def sign_out(request: Request, csrf: Csrf = "") -> Response:
     """Forget the browser."""
     with visit(request, write=True) as v:
         if v.visitor is not None and v.cookie and auth.same_token(csrf, v.csrf):
@@ -75,9 +76,7 @@ def read_guideline(request: Request) -> Response:
 
 
 @router.post("/guideline")
-def agree(
-    request: Request, agreed: Annotated[str, Form(pattern="^yes$")], csrf: Annotated[str, Form()] = ""
-) -> Response:
+def agree(request: Request, agreed: Annotated[str, Form(pattern="^yes$")], csrf: Csrf = "") -> Response:
     """Judging begins once this was accepted."""
     with visit(request, write=True, role="annotator", csrf=csrf) as v:
         me = v.session.get_one(Annotator, v.me.id)

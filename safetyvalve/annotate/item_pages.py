@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import Response
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from safetyvalve.annotate.admin_pages import Csrf, Notice
 from safetyvalve.annotate.events import append, digest, record_of
+from safetyvalve.annotate.fields import Csrf, Key, Notice
 from safetyvalve.annotate.models import Assignment, Item
 from safetyvalve.annotate.refusals import Refusal
 from safetyvalve.annotate.rendering import render
@@ -52,7 +52,7 @@ def _item(session: Session, item: Item) -> dict[str, Any]:
 @router.post("/{key}")
 def change_item(
     request: Request,
-    key: Annotated[str, Path(pattern="^[0-9a-f]{32}$")],
+    key: Key,
     action: Annotated[Literal["gold", "withdraw", "restore"], Form()],
     expected: Annotated[Literal["a", "b", "tie", "both_bad"] | None, Form()] = None,
     why: Annotated[str, Form(max_length=2000)] = "",

@@ -7,12 +7,13 @@ import uuid
 from typing import Annotated, Literal
 
 import regex
-from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import JSONResponse, Response
 from markupsafe import Markup
 
 from safetyvalve.annotate import mine
 from safetyvalve.annotate.assignment import judged
+from safetyvalve.annotate.fields import CLIENT_ID, Csrf, Key
 from safetyvalve.annotate.models import Assignment, Item
 from safetyvalve.annotate.refusals import Refusal
 from safetyvalve.annotate.rendering import render, render_plain
@@ -24,8 +25,10 @@ from safetyvalve.annotate.votes import (
     Ballot,
     Choice,
     correct,
+    find_own,
     held_correction,
     held_vote,
+    own,
     report,
     vote,
 )
@@ -33,9 +36,7 @@ from safetyvalve.annotate.votes import (
 __all__ = ["after_vote", "editable_sight", "router"]
 
 router = APIRouter()
-Key = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
-ClientId = Annotated[str, Form(pattern="^[0-9a-f-]{32,36}$")]
-Csrf = Annotated[str, Form()]
+ClientId = Annotated[str, Form(pattern=CLIENT_ID)]
 Shown = Literal["1", "2"]
 Milliseconds = Annotated[str, Form(pattern="^[0-9]{0,9}$")]
 
@@ -47,16 +48,17 @@ def judge(request: Request, saved: Annotated[str, Query(pattern="^([0-9a-f]{32})
         if v.me.agreed_at is None:
             return v.go("/guideline")
         assignment = v.site.queue.next(v.session, v.me, v.lang, v.now)
-    with visit(request, role="annotator") as v:
-        before = _own(v, saved) if saved else None
-        sight_before = Sight(v.session, before, v.site.mask) if before else None
+    with v.site.database.read() as session:  # the writer's turn is over; who asks is known
+        v.enter(session)
+        before = find_own(session, v.me, saved) if saved else None
+        sight_before = Sight(session, before, v.site.mask) if before else None
         flash = {
             "saved": before.id if before and before.kind != "practice" else "",
             "saved_editable": bool(sight_before and sight_before.editable and before and before.state == "done"),
             "late": bool(before and before.state == "late"),
-            "done": judged(v.session, v.me),
+            "done": judged(session, v.me),
         }
-        sight = Sight(v.session, assignment, v.site.mask) if assignment else None
+        sight = Sight(session, assignment, v.site.mask) if assignment else None
     if sight is None:
         return v.page("done.html", here="judge", **flash)
     return _judge_page(v, sight, None, **flash)
@@ -66,9 +68,7 @@ def judge(request: Request, saved: Annotated[str, Query(pattern="^([0-9a-f]{32})
 def judge_again(request: Request, key: Key) -> Response:
     """An item judged before, to change the vote."""
     with visit(request, role="annotator") as v:
-        assignment = _own(v, key)
-        if assignment is None:
-            raise Refusal(404, "no_assignment")
+        assignment = own(v.session, v.me, key)
         held = held_vote(v.session, key)
         done = judged(v.session, v.me)
         sight = Sight(v.session, assignment, v.site.mask)
@@ -129,8 +129,8 @@ def after_vote(assignment: Assignment, choice: str, then: str) -> str:
 def feedback(request: Request, key: Key) -> Response:
     """What was expected of a practice item, once it was judged."""
     with visit(request, role="annotator") as v:
-        assignment, held = _own(v, key), held_vote(v.session, key)
-        if assignment is None or held is None or assignment.kind != "practice":
+        assignment, held = own(v.session, v.me, key), held_vote(v.session, key)
+        if held is None or assignment.kind != "practice":
             raise Refusal(404, "no_assignment")
         item = v.session.get_one(Item, assignment.item_id)
     expected = item.expected or ""
@@ -221,21 +221,13 @@ def own_data(request: Request) -> Response:
     return JSONResponse(data, headers={"Content-Disposition": 'attachment; filename="mine.json"'})
 
 
-def _own(v: Visit, key: str) -> Assignment | None:
-    assignment = v.session.get(Assignment, key)
-    return assignment if assignment and assignment.annotator_id == v.me.id else None
-
-
 def editable_sight(v: Visit, key: str) -> Sight:
     """An item whose answers may be corrected.
 
     Raises:
         Refusal: 404 for somebody else's, 403 where it is masked, too long, or not to be corrected.
     """
-    assignment = _own(v, key)
-    if assignment is None:
-        raise Refusal(404, "no_assignment")
-    sight = Sight(v.session, assignment, v.site.mask)
+    sight = Sight(v.session, own(v.session, v.me, key), v.site.mask)
     if not sight.editable:
         raise Refusal(403, "not_editable")
     return sight

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, Path, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 from sqlalchemy import func, select
 
 from safetyvalve.annotate import auth
-from safetyvalve.annotate.admin_pages import Csrf, Notice
 from safetyvalve.annotate.events import append
+from safetyvalve.annotate.fields import Csrf, Notice, Number
 from safetyvalve.annotate.models import Annotator, Assignment, Invite
 from safetyvalve.annotate.people import erase, stop
 from safetyvalve.annotate.refusals import Refusal
@@ -20,7 +20,6 @@ from safetyvalve.annotate.when import date_of
 __all__ = ["router"]
 
 router = APIRouter(prefix="/admin")
-Number = Annotated[int, Path(ge=1, le=2**31)]
 
 
 @router.get("/people")

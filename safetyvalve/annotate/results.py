@@ -13,10 +13,9 @@ from sqlalchemy.orm import Session
 
 from safetyvalve.annotate.events import digest
 from safetyvalve.annotate.models import Annotator, Assignment, Batch, Correction, Item, Scan, Vote
+from safetyvalve.stats.verdicts import SCORES
 
 __all__ = ["Judgment", "annotator_results", "batch_results", "judgments", "model_names", "source_name"]
-
-SCORE = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 
 class Judgment(NamedTuple):
@@ -100,7 +99,7 @@ def _pairs(counted: Sequence[Judgment]) -> list[dict[str, Any]]:
     rows = []
     for (a, b), members in sorted(groups.items()):
         choices = [j.vote.choice for j in members]
-        rate = win_rate([SCORE[c] for c in choices], [digest(j.item.prompt) for j in members])
+        rate = win_rate([SCORES[c] for c in choices], [digest(j.item.prompt) for j in members])
         rows.append(
             {
                 "pair": f"{a} : {b}",
@@ -136,7 +135,7 @@ def annotator_results(session: Session, found: Sequence[Judgment]) -> list[dict[
         gold = [j.vote.choice == j.item.expected for j in members if j.assignment.kind == "gold"]
         times = [j.vote.active_ms / 1000 for j in regular if j.vote.active_ms]
         with_others = [
-            SCORE[j.vote.choice] == SCORE[o.vote.choice]
+            SCORES[j.vote.choice] == SCORES[o.vote.choice]
             for j in regular
             for o in others[j.item.id]
             if j.counts and o.annotator.id != j.annotator.id
@@ -167,7 +166,7 @@ def _agreements(counted: Iterable[Judgment]) -> list[bool]:
     """Over pairs of annotators of one item; tie and both bad are one answer, as neither prefers."""
     by_item: dict[str, list[float]] = defaultdict(list)
     for j in counted:
-        by_item[j.item.id].append(SCORE[j.vote.choice])
+        by_item[j.item.id].append(SCORES[j.vote.choice])
     return [x == y for scores in by_item.values() for x, y in combinations(scores, 2)]
 
 
@@ -176,7 +175,7 @@ def _repeats(members: Iterable[Judgment]) -> list[bool]:
     for j in members:
         if j.assignment.kind == "regular" and j.vote.choice != "skip":
             by_pair[j.item.id, j.annotator.id][j.assignment.repeat] = j.vote.choice
-    return [SCORE[v[0]] == SCORE[v[1]] for v in by_pair.values() if {0, 1} <= v.keys()]
+    return [SCORES[v[0]] == SCORES[v[1]] for v in by_pair.values() if {0, 1} <= v.keys()]
 
 
 def _percent(values: Sequence[bool]) -> str:

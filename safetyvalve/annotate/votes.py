@@ -24,9 +24,11 @@ __all__ = [
     "Choice",
     "correct",
     "edit_distance",
+    "find_own",
     "held_correction",
     "held_vote",
     "keep",
+    "own",
     "report",
     "vote",
 ]
@@ -63,7 +65,7 @@ def vote(
     Raises:
         Refusal: 404 for somebody else's assignment, 409 where the id stands for another vote.
     """
-    assignment = _own(session, annotator, assignment_id)
+    assignment = own(session, annotator, assignment_id)
     choice = _canonical(ballot.choice, assignment.swapped)
     decided = choice in ("a", "b")
     content = {
@@ -121,7 +123,7 @@ def correct(
         Refusal: 404 for somebody else's assignment, 409 where the id stands for another correction, 422 for a text
             that is empty, unchanged or too long.
     """
-    assignment = _own(session, annotator, assignment_id)
+    assignment = own(session, annotator, assignment_id)
     if assignment.kind == "practice":
         raise Refusal(403, "not_editable")
     text = text.replace("\r\n", "\n").replace("\x00", "").strip()
@@ -158,7 +160,7 @@ def report(
     Raises:
         Refusal: as :func:`vote`.
     """
-    assignment = _own(session, annotator, assignment_id)
+    assignment = own(session, annotator, assignment_id)
     content = {"assignment_id": assignment.id, "reason": reason.replace("\x00", "").strip()[:2000]}
     if same := _sent_before(session, Report, id, annotator, content):
         return same
@@ -183,7 +185,7 @@ def keep(session: Session, queue: Queue, annotator: Annotator, assignment_id: st
     Raises:
         Refusal: 404 for somebody else's assignment.
     """
-    assignment = _own(session, annotator, assignment_id)
+    assignment = own(session, annotator, assignment_id)
     if assignment.state == "leased":
         assignment.leased_until = max(assignment.leased_until, now + queue.lease_ms)
 
@@ -207,9 +209,20 @@ def edit_distance(before: str, after: str) -> int:
     return int(Levenshtein.distance(regex.findall(r"\X", before), regex.findall(r"\X", after)))
 
 
-def _own(session: Session, annotator: Annotator, assignment_id: str) -> Assignment:
+def find_own(session: Session, annotator: Annotator, assignment_id: str) -> Assignment | None:
+    """The annotator's own assignment of this id."""
     assignment = session.get(Assignment, assignment_id)
-    if assignment is None or assignment.annotator_id != annotator.id:
+    return assignment if assignment and assignment.annotator_id == annotator.id else None
+
+
+def own(session: Session, annotator: Annotator, assignment_id: str) -> Assignment:
+    """As :func:`find_own`.
+
+    Raises:
+        Refusal: 404 for somebody else's assignment.
+    """
+    assignment = find_own(session, annotator, assignment_id)
+    if assignment is None:
         raise Refusal(404, "no_assignment")
     return assignment
 

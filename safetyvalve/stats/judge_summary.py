@@ -17,9 +17,9 @@ from safetyvalve.stats.judge_bias import (
     position_bias,
 )
 from safetyvalve.stats.prediction_powered import PredictionPowered, ppi_mean
-from safetyvalve.stats.resolve import SCORES, Resolved, oriented
+from safetyvalve.stats.resolve import Resolved, oriented
 from safetyvalve.stats.summary import by_group, category, prompt_means
-from safetyvalve.stats.verdicts import RaterKind, Verdict
+from safetyvalve.stats.verdicts import SCORES, RaterKind, Verdict
 
 __all__ = ["CorrectedLine", "JudgeLine", "summarize_corrected", "summarize_judges"]
 

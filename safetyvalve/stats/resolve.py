@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from safetyvalve.stats.verdicts import RaterKind, Verdict, VerdictValue
+from safetyvalve.stats.verdicts import SCORES, RaterKind, Verdict, VerdictValue
 
 __all__ = ["Resolved", "resolve"]
 
-SCORES = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
 MIRRORED: dict[VerdictValue, VerdictValue] = {"a": "b", "b": "a"}
 
 

@@ -9,10 +9,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Position", "RaterKind", "Verdict", "VerdictValue", "append_verdicts"]
+__all__ = ["SCORES", "Position", "RaterKind", "Verdict", "VerdictValue", "append_verdicts"]
 
 VerdictValue = Literal["a", "b", "tie", "both_bad", "none"]
 """``a`` and ``b`` name models, never sides of a screen; ``none`` is no verdict: skipped, refused or not parsable."""
+
+SCORES: dict[str, float] = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
+"""What model ``a`` won; other verdicts say nothing."""
 
 RaterKind = Literal["human", "judge", "rubric", "reward"]
 Position = Literal["a_first", "b_first"]
@@ -67,7 +70,7 @@ class Verdict(BaseModel):
     @property
     def score(self) -> float | None:
         """What ``model_a`` won: 1, 1/2 for ``tie`` and ``both_bad``, 0; nothing where there is no verdict."""
-        return {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5, "none": None}[self.verdict]
+        return SCORES.get(self.verdict)
 
     def line(self) -> str:
         """The record as one line of JSON without what is not known."""
