@@ -141,9 +141,7 @@ def estimate_run(
     trees = [Tree(t.prompt_ids, t.response_ids) for t in visited(train, optimization)]
     joining = visited(sft.train, optimization, a_step=sft.per_step) if sft is not None else []
     choice = choose_engine(model, telling(trees), wanted=optimization.engine)
-    forward = Forward(
-        choice.engine, optimization.token_budget, optimization.autocast, recompute=optimization.memory == "low"
-    )
+    forward = Forward.of(choice.engine, optimization)
     standing = standing_bytes(model) if own_reference else weight_bytes(model)
     _check_activations_fit(model, trees, forward, optimization.prompts_per_step, standing=standing)
     measured, part = (_measured(held_out, sft, o.held_out_examples) for o in (observation, shortened))

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from safetyvalve.training.objective import ReferencedExample
+from safetyvalve.training.settings import Optimization
 from safetyvalve.trees import (
     Engine,
     Tree,
@@ -35,6 +36,11 @@ class Forward:
     """The type to compute in, or None for the parameters' own."""
     recompute: bool = False
     """Keep only each layer's input for the backward pass and compute the rest again: less memory, more time."""
+
+    @classmethod
+    def of(cls, engine: Engine, o: Optimization) -> Forward:
+        """As a run's settings say it, with the engine that was found exact."""
+        return cls(engine, o.token_budget, o.autocast, recompute=o.memory == "low")
 
     def arithmetic(self, model: PreTrainedModel) -> torch.autocast:
         """The context in which a forward of ``model`` runs."""

@@ -187,9 +187,7 @@ def train_policy(
     pool = referenced[len(train) : len(train) + len(joining)]
     policies = split_policy(model, fine_tuning, seed=optimization.seed)
     check_weights_fit(policies.policy, own_reference=not fine_tuning.adapts)
-    forward = Forward(
-        choice.engine, optimization.token_budget, optimization.autocast, recompute=optimization.memory == "low"
-    )
+    forward = Forward.of(choice.engine, optimization)
     evaluate = _Evaluate(
         HeldOutMeter(referenced[len(train) + len(joining) :], objective, forward),
         SampleMeter(

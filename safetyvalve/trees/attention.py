@@ -23,7 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 
 from safetyvalve.errors import EngineError
 from safetyvalve.trees.flex import block_mask, flex_row
-from safetyvalve.trees.kernel import attend
+from safetyvalve.trees.kernel import arithmetic_dtype, attend
 from safetyvalve.trees.plan import PackedRow, PositionRule
 from safetyvalve.trees.support import refusal
 from safetyvalve.trees.tiles import Tile, tiles
@@ -46,21 +46,18 @@ class _LayerMask:
 
     row: PackedRow
     rule: PositionRule
-    _made: dict[torch.dtype | None, Any] = field(default_factory=dict)
+    _tiles: dict[torch.dtype, tuple[tuple[Tile, ...], ...]] = field(default_factory=dict)
 
     def tiles(self, dtype: torch.dtype) -> tuple[tuple[Tile, ...], ...]:
         """Of every tree; made once, though every layer asks for them."""
-        if dtype not in self._made:
-            self._made[dtype] = tuple(tiles(segment, self.rule, dtype) for segment in self.row.segments)
-        made: tuple[tuple[Tile, ...], ...] = self._made[dtype]
-        return made
+        if dtype not in self._tiles:
+            self._tiles[dtype] = tuple(tiles(segment, self.rule, dtype) for segment in self.row.segments)
+        return self._tiles[dtype]
 
+    @cached_property
     def allowed(self) -> list[Tensor]:
-        """bool [query, key] of every tree; made once."""
-        if None not in self._made:
-            self._made[None] = [segment.allowed(self.rule) for segment in self.row.segments]
-        made: list[Tensor] = self._made[None]
-        return made
+        """bool [query, key] of every tree."""
+        return [segment.allowed(self.rule) for segment in self.row.segments]
 
     @cached_property
     def blocks(self) -> BlockMask:
@@ -92,10 +89,7 @@ def _tree_attention(
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     dropout = dropout if module.training else 0.0
     if softcap is None and s_aux is None and not dropout:
-        kind = query.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
-        if query.dtype == torch.float64:
-            dtype = query.dtype
+        dtype = arithmetic_dtype(query)
         query, key, value = (states[0].to(dtype) for states in (query, key, value))
         return attend(query, key, value, mask.tiles(dtype), scaling)[None], None
     parts = [
@@ -109,7 +103,7 @@ def _tree_attention(
             s_aux,
             dropout,
         )
-        for s, allowed in zip(mask.row.segments, mask.allowed(), strict=True)
+        for s, allowed in zip(mask.row.segments, mask.allowed, strict=True)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 

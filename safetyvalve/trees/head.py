@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from safetyvalve.errors import EngineError
+from safetyvalve.trees.kernel import arithmetic_dtype
 
 __all__ = ["chunked_logps", "logits_function", "response_token_logps", "sparse_embedding_gradient"]
 
@@ -42,9 +43,7 @@ def response_token_logps(model: PreTrainedModel, hidden: Tensor, target: Tensor,
     head = _plain_head(model)
     if head is None or hidden.dtype == torch.float64:
         return chunked_logps(hidden, target, logits_function(model), chunk=chunk)
-    kind = hidden.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-    out: Tensor = _LinearLogps.apply(hidden.to(dtype), head.weight, target, chunk)  # type: ignore[no-untyped-call]
+    out: Tensor = _LinearLogps.apply(hidden.to(arithmetic_dtype(hidden)), head.weight, target, chunk)  # type: ignore[no-untyped-call]
     return out
 
 

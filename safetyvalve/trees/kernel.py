@@ -13,11 +13,18 @@ from torch.autograd.function import once_differentiable
 
 from safetyvalve.trees.tiles import Tile
 
-__all__ = ["attend"]
+__all__ = ["arithmetic_dtype", "attend"]
 
 KEPT_TOKENS = 768
 """Tokens of a tree up to which the attention weights stay for the backward pass; longer ones are computed again, so
 that memory grows with the tokens and not with their square."""
+
+
+def arithmetic_dtype(states: Tensor) -> torch.dtype:
+    """What autograd's own products would compute in: that of autocast, which leaves fp64 alone, or the states' own."""
+    kind = states.device.type
+    autocast = torch.is_autocast_enabled(kind) and states.dtype != torch.float64
+    return torch.get_autocast_dtype(kind) if autocast else states.dtype
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, trees: tuple[tuple[Tile, ...], ...], scaling: float) -> Tensor:

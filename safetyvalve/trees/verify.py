@@ -60,7 +60,7 @@ def choose_engine(model: PreTrainedModel, trees: Sequence[Tree], *, wanted: str 
 
     Args:
         model: the policy, its parameters in the precision it is trained in.
-        trees: typical ones and the longest, so that sliding windows and both kernels are met.
+        trees: typical ones and the longest, so that sliding windows and every cut of a tree are met.
         wanted: ``auto`` falls back to the plain forward where the fast one is not exact; ``tree`` raises there;
             ``padded`` takes the plain one unasked.
 
