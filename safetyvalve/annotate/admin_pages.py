@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from safetyvalve.annotate import batches
-from safetyvalve.annotate.events import append, digest, head
+from safetyvalve.annotate.events import append, head
 from safetyvalve.annotate.export import WEIGHINGS, Weighing, export_files, zip_of
 from safetyvalve.annotate.fields import CLIENT_ID, Csrf, Notice, Number
 from safetyvalve.annotate.models import Annotator, Assignment, Batch, Item, Report
@@ -21,6 +21,7 @@ from safetyvalve.annotate.rendering import render
 from safetyvalve.annotate.site import visit
 from safetyvalve.annotate.sources import Source
 from safetyvalve.annotate.when import date_of
+from safetyvalve.hashing import digest
 
 __all__ = ["router"]
 

@@ -15,7 +15,7 @@ from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from safetyvalve.annotate.events import Head, verify
+from safetyvalve.annotate.events import verify
 from safetyvalve.annotate.models import (
     Annotator,
     Assignment,
@@ -30,6 +30,7 @@ from safetyvalve.annotate.models import (
     Vote,
 )
 from safetyvalve.errors import DataError
+from safetyvalve.hashing import Head
 
 __all__ = ["archive_lines", "import_archive"]
 

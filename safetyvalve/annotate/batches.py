@@ -13,12 +13,13 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from safetyvalve.annotate.events import append, append_row, digest, milliseconds
+from safetyvalve.annotate.events import append, append_row, milliseconds
 from safetyvalve.annotate.models import Batch, Item, Scan, Setting
 from safetyvalve.annotate.practice import PRACTICE
 from safetyvalve.annotate.sources import Pair, Source, read_pairs
 from safetyvalve.annotate.text import GUIDELINES
 from safetyvalve.errors import DataError, UsageError
+from safetyvalve.hashing import digest
 
 __all__ = [
     "Rules",

@@ -6,33 +6,27 @@ chain still verifies; the erasure is an event itself.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from safetyvalve.annotate.models import Assignment, Base, Correction, Event, Item, Report, Vote
+from safetyvalve.hashing import GENESIS, Head, canonical, digest
 
 __all__ = [
-    "GENESIS",
     "RECORDED",
-    "Head",
     "append",
     "append_row",
-    "canonical",
-    "digest",
     "head",
     "milliseconds",
     "outcome_of",
     "record_of",
     "verify",
 ]
-
-GENESIS = "0" * 64
 
 RECORDED: dict[str, tuple[type[Base], tuple[str, ...]]] = {
     "item": (Item, ("taken", "withdrawn")),
@@ -44,29 +38,9 @@ RECORDED: dict[str, tuple[type[Base], tuple[str, ...]]] = {
 ``resolved`` only by an event, ``taken`` is a count."""
 
 
-class Head(NamedTuple):
-    """The end of the log: ``0:000...`` where nothing has happened yet."""
-
-    seq: int
-    hash: str
-
-    def __str__(self) -> str:
-        return f"{self.seq}:{self.hash}"
-
-
 def milliseconds() -> int:
     """Now, since 1970."""
     return time.time_ns() // 1_000_000
-
-
-def canonical(value: object) -> str:
-    """JSON with one spelling for one value."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-def digest(value: object) -> str:
-    """SHA-256 of a value's canonical JSON, as hexadecimal digits."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def record_of(row: Base) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from fastapi.responses import Response
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from safetyvalve.annotate.events import append, digest, record_of
+from safetyvalve.annotate.events import append, record_of
 from safetyvalve.annotate.fields import Csrf, Key, Notice
 from safetyvalve.annotate.models import Assignment, Item
 from safetyvalve.annotate.refusals import Refusal
 from safetyvalve.annotate.rendering import render
 from safetyvalve.annotate.results import source_name
 from safetyvalve.annotate.site import visit
+from safetyvalve.hashing import digest
 
 __all__ = ["router"]
 

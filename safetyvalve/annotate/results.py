@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from safetyvalve.annotate.events import digest
 from safetyvalve.annotate.models import Annotator, Assignment, Batch, Correction, Item, Scan, Vote
+from safetyvalve.hashing import digest
 from safetyvalve.stats.verdicts import SCORES
 
 __all__ = ["Judgment", "annotator_results", "batch_results", "judgments", "model_names", "source_name"]

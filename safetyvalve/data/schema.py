@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from functools import cached_property
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from safetyvalve.hashing import content_hash
 
 __all__ = ["Comparison", "Message", "Place", "PreferenceExample", "Prompt", "Response"]
 
@@ -87,9 +87,3 @@ class PreferenceExample(_Frozen):
         return content_hash(
             self.model_dump(mode="json", exclude={"baseline": True, "comparisons": {"__all__": {"annotator"}}})
         )
-
-
-def content_hash(value: object) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
-    canonical = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

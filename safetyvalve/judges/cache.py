@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from safetyvalve.data.schema import content_hash
 from safetyvalve.errors import UsageError
+from safetyvalve.hashing import content_hash
 from safetyvalve.judges.protocol import Opinion, Question
 
 __all__ = ["OpinionCache", "question_key"]

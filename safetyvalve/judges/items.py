@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from safetyvalve.data.schema import Message, Place, Prompt, content_hash
+from safetyvalve.data.schema import Message, Place, Prompt
 from safetyvalve.errors import DataError, UsageError, shorten
+from safetyvalve.hashing import content_hash
 
 __all__ = ["Answer", "Pair", "Paired", "draw_prompts", "item_id", "pair_answers", "prompt_id"]
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetyvalve.data.schema import Message, Place, Prompt, content_hash
+from safetyvalve.data.schema import Message, Place, Prompt
 from safetyvalve.data.sources.jsons import line_rows
 from safetyvalve.data.sources.source import SourceRow
 from safetyvalve.errors import DataError, shorten
+from safetyvalve.hashing import content_hash
 from safetyvalve.judges.fields import name_of
 from safetyvalve.judges.items import Answer
 

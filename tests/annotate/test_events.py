@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import delete, insert, select, text, update
 
 from safetyvalve.annotate import Database, Head
-from safetyvalve.annotate.events import _hash, canonical, head
+from safetyvalve.annotate.events import _hash, head
 from safetyvalve.annotate.models import Annotator, Assignment, Event, Item, Report, Vote
 from safetyvalve.annotate.people import erase
+from safetyvalve.hashing import canonical, digest
 from tests.annotate.material import Person, invite, new_id, problems, write_answers
 
 Serve = Callable[..., Any]
@@ -77,7 +78,7 @@ def test_appended_then_rewritten(database: Database, voted: Head) -> None:
         vote = session.scalars(select(Vote).limit(1)).one()
         vote.choice = "tie"
         session.flush()
-        from safetyvalve.annotate.events import digest, record_of
+        from safetyvalve.annotate.events import record_of
 
         previous = "0" * 64
         for event in session.scalars(select(Event).order_by(Event.seq)):

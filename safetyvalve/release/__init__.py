@@ -1,0 +1,1 @@
+"""From numbers to a decision: key figures, return on investment, staged release."""

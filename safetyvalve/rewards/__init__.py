@@ -1,0 +1,1 @@
+"""Reward models: a scalar head, ensembles, and what they are unsure of."""
