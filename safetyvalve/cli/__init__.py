@@ -20,6 +20,7 @@ from safetyvalve.cli import (
     init,
     judge,
     quickstart,
+    release,
     report,
     resume,
     stats,
@@ -49,6 +50,7 @@ app.command("report")(report.report)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
 app.command("convert")(convert.convert)
+app.add_typer(release.app, name="release")
 app.add_typer(testbed.app, name="testbed")
 
 
