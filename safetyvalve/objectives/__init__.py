@@ -8,6 +8,7 @@ from torch import Tensor
 
 from safetyvalve.objectives.preference import ImplicitRewards, dpo_loss, implicit_rewards, ipo_loss
 from safetyvalve.objectives.regularizers import Reduction, sft_loss
+from safetyvalve.objectives.reward import bradley_terry_loss
 from safetyvalve.objectives.rpo import rpo_loss
 from safetyvalve.objectives.weights import (
     PAPER_ETA,
@@ -24,6 +25,7 @@ __all__ = [
     "PeerSettings",
     "PreferenceLoss",
     "Reduction",
+    "bradley_terry_loss",
     "dpo_loss",
     "effective_token_weight",
     "implicit_rewards",
