@@ -72,7 +72,7 @@ def save_reward(
     Args:
         model: with plain classifiers, or for ``lora`` one that PEFT wrapped.
         folder: to make.
-        record: its hash, members and sharing are filled in here.
+        record: its hash, members, sharing and engine are filled in here.
         dtype: of the saved weights.
         base: of the adapters of ``lora``.
     """
@@ -92,7 +92,9 @@ def save_reward(
         tensors = {f"{name}.{i}": getattr(w, name) for i, w in enumerate(model.widths) for name in ("factor", "center")}
         save_file({k: v.contiguous() for k, v in tensors.items()}, folder / WIDTH_FILE)
     digest = ensemble_hash(model, saved_as=dtype)
-    replace(record, sharing=model.sharing, members=model.members, weights_sha256=digest).write(folder)
+    engine = model.choice.engine if model.choice else record.engine
+    record = replace(record, sharing=model.sharing, members=model.members, engine=engine, weights_sha256=digest)
+    record.write(folder)
 
 
 def _save_adapters(model: RewardModel, folder: Path, dtype: torch.dtype, base: BaseModel | None) -> None:
