@@ -12,7 +12,7 @@ from safetyvalve.objectives.adversarial import (
     leave_one_out,
     rloo_loss,
 )
-from safetyvalve.objectives.preference import ImplicitRewards, bradley_terry_loss, dpo_loss, implicit_rewards, ipo_loss
+from safetyvalve.objectives.preference import ImplicitRewards, dpo_loss, implicit_rewards, ipo_loss
 from safetyvalve.objectives.regularizers import Reduction, sft_loss
 from safetyvalve.objectives.rpo import rpo_loss
 from safetyvalve.objectives.weights import (
@@ -32,7 +32,6 @@ __all__ = [
     "Reduction",
     "adversarial_gap",
     "adversarial_reward_loss",
-    "bradley_terry_loss",
     "dpo_loss",
     "effective_token_weight",
     "implicit_rewards",

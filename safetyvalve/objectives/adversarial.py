@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from safetyvalve.errors import UsageError
-from safetyvalve.objectives.preference import bradley_terry_loss, check_positive
+from safetyvalve.objectives.preference import bradley_terry_nll, check_positive
 from safetyvalve.objectives.regularizers import check_eta
 
 __all__ = ["adversarial_gap", "adversarial_reward_loss", "leave_one_out", "rloo_loss"]
@@ -70,9 +70,9 @@ def adversarial_reward_loss(
         chosen_rewards, rejected_rewards: of the two responses of each comparison.
         policy_rewards: as :func:`adversarial_gap`, to the prompt of each pair.
         baseline_rewards: by default the chosen responses are the baseline, as in the paper's experiments. For a
-            baseline with prompts of its own add :func:`bradley_terry_loss` and :func:`adversarial_gap` yourself.
+            baseline with prompts of its own add :func:`bradley_terry_nll` and :func:`adversarial_gap` yourself.
         eta: weight of the adversary, at least 0.
-        label_smoothing: as :func:`bradley_terry_loss`.
+        label_smoothing: as :func:`bradley_terry_nll`.
 
     Raises:
         UsageError: a coefficient out of range, or shapes that do not match.
@@ -83,7 +83,7 @@ def adversarial_reward_loss(
             f"rewards have shapes {tuple(chosen_rewards.shape)} and {tuple(rejected_rewards.shape)}; both must be one "
             "vector with an entry a pair."
         )
-    preference = bradley_terry_loss(chosen_rewards - rejected_rewards, label_smoothing=label_smoothing)
+    preference = bradley_terry_nll(chosen_rewards - rejected_rewards, label_smoothing=label_smoothing)
     return preference + eta * adversarial_gap(
         policy_rewards, chosen_rewards if baseline_rewards is None else baseline_rewards
     )

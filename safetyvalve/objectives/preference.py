@@ -17,7 +17,7 @@ from torch import Tensor
 
 from safetyvalve.errors import UsageError
 
-__all__ = ["ImplicitRewards", "bradley_terry_loss", "dpo_loss", "implicit_rewards", "ipo_loss"]
+__all__ = ["ImplicitRewards", "bradley_terry_nll", "dpo_loss", "implicit_rewards", "ipo_loss"]
 
 
 class ImplicitRewards(NamedTuple):
@@ -75,7 +75,7 @@ def implicit_rewards(
     )
 
 
-def bradley_terry_loss(margin: Float[Tensor, "pair"], *, label_smoothing: float = 0.0) -> Float[Tensor, "pair"]:
+def bradley_terry_nll(margin: Float[Tensor, "pair"], *, label_smoothing: float = 0.0) -> Float[Tensor, "pair"]:
     """Negative log-likelihood that the chosen response won, in nats.
 
     ``-(1 - s) log sigmoid(m) - s log sigmoid(-m)``.
@@ -112,7 +112,7 @@ def dpo_loss(
 ) -> Float[Tensor, "pair"]:
     """Direct preference optimisation: Bradley-Terry negative log-likelihood of the implicit reward, in nats.
 
-    :func:`bradley_terry_loss` of the margin of the implicit rewards.
+    :func:`bradley_terry_nll` of the margin of the implicit rewards.
 
     Source: arXiv 2305.18290, eq. (7); it is L_D(beta log pi/pi_ref) of arXiv 2405.16436, eq. (4.8); smoothing
     is known as conservative DPO.
@@ -125,7 +125,7 @@ def dpo_loss(
     margin = implicit_rewards(
         policy_chosen_logps, policy_rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
     ).margin
-    return bradley_terry_loss(margin, label_smoothing=label_smoothing)
+    return bradley_terry_nll(margin, label_smoothing=label_smoothing)
 
 
 def ipo_loss(

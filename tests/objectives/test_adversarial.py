@@ -15,11 +15,11 @@ from safetyvalve.errors import UsageError
 from safetyvalve.objectives import (
     adversarial_gap,
     adversarial_reward_loss,
-    bradley_terry_loss,
     dpo_loss,
     leave_one_out,
     rloo_loss,
 )
+from safetyvalve.objectives.preference import bradley_terry_nll
 
 
 def double(*values: Any) -> Tensor:
@@ -53,7 +53,7 @@ class Game(dict[str, Any]):
     def reward_objective(self, reward: Tensor, policy: Tensor) -> Tensor:
         """L_D + eta * gap, the expectations over policy and baseline taken exactly."""
         x, won, lost = self["pairs"]
-        preference = bradley_terry_loss(reward[x, won] - reward[x, lost]).mean()
+        preference = bradley_terry_nll(reward[x, won] - reward[x, lost]).mean()
         gap = adversarial_gap((policy * reward).sum(-1, keepdim=True), (self["base"] * reward).sum(-1))
         return preference + self["eta"] * (self["d0"] * gap).sum()
 
@@ -70,7 +70,7 @@ class TestOracle:
         expected = oracle["maximin_B"]["output"]
         reward, policy = double(expected["r"]), double(expected["pi"])
         x, won, lost = game["pairs"]
-        assert bradley_terry_loss(reward[x, won] - reward[x, lost]).mean().item() == pytest.approx(expected["LD"])
+        assert bradley_terry_nll(reward[x, won] - reward[x, lost]).mean().item() == pytest.approx(expected["LD"])
         kl = (game["d0"] * (policy * (policy / game["ref"]).log()).sum(-1)).sum()
         assert kl.item() == pytest.approx(expected["E_KL"])
         value = game.reward_objective(reward, policy) - game["eta"] * game["beta"] * kl
@@ -137,7 +137,7 @@ class TestAdversarialRewardLoss:
         """The value, and the gradient on every argument."""
         inputs = [t.clone().requires_grad_() for t in (CHOSEN, REJECTED, SAMPLES, BASELINE)]
         loss = adversarial_reward_loss(*inputs, eta=0.0)
-        plain = bradley_terry_loss(inputs[0] - inputs[1])
+        plain = bradley_terry_nll(inputs[0] - inputs[1])
         assert torch.equal(loss, plain)
         ours = torch.autograd.grad(loss.sum(), inputs)
         theirs = torch.autograd.grad(plain.sum(), inputs[:2])
@@ -148,7 +148,7 @@ class TestAdversarialRewardLoss:
         zero = torch.zeros_like(CHOSEN)
         for smoothing in (0.0, 0.2):
             implicit = dpo_loss(CHOSEN, REJECTED, zero, zero, beta=1.0, label_smoothing=smoothing)
-            assert torch.equal(bradley_terry_loss(CHOSEN - REJECTED, label_smoothing=smoothing), implicit)
+            assert torch.equal(bradley_terry_nll(CHOSEN - REJECTED, label_smoothing=smoothing), implicit)
 
     def test_gradcheck(self) -> None:
         inputs = [t.clone().requires_grad_() for t in (CHOSEN, REJECTED, SAMPLES, BASELINE)]
@@ -231,7 +231,7 @@ class TestRloo:
     [
         (lambda: adversarial_reward_loss(CHOSEN, REJECTED, SAMPLES, eta=-0.1), "eta is -0.1"),
         (lambda: adversarial_reward_loss(CHOSEN, REJECTED, SAMPLES, eta=1.0, label_smoothing=0.5), "label_smoothing"),
-        (lambda: bradley_terry_loss(CHOSEN, label_smoothing=-0.1), "label_smoothing is -0.1"),
+        (lambda: bradley_terry_nll(CHOSEN, label_smoothing=-0.1), "label_smoothing is -0.1"),
         (lambda: adversarial_gap(SAMPLES[:, :0], BASELINE), "at least one sample"),
         (lambda: leave_one_out(SAMPLES[:, :1]), "at least 2 samples"),
         (lambda: rloo_loss(SAMPLES, SAMPLES, SAMPLES, beta=0.0), "beta is 0.0"),
