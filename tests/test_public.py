@@ -10,8 +10,9 @@ PUBLIC = {
     "safetyvalve": {"__version__", "load_preferences", "response_logps", "dpo_loss", "rpo_loss", "PolicyTrainer"},
     "safetyvalve.objectives": {
         "PAPER_ETA", "PREFERENCE_LOSSES", "ImplicitRewards", "PeerSettings", "PreferenceLoss", "Reduction",
-        "bradley_terry_loss", "dpo_loss", "effective_token_weight", "implicit_rewards", "ipo_loss", "parity_margin",
-        "peer_settings", "rpo_loss", "sft_loss",
+        "adversarial_gap", "adversarial_reward_loss", "bradley_terry_loss", "dpo_loss", "effective_token_weight",
+        "implicit_rewards", "ipo_loss", "leave_one_out", "parity_margin", "peer_settings", "rloo_loss", "rpo_loss",
+        "sft_loss",
     },
     "safetyvalve.judges": {
         "Address", "Answer", "EndpointJudge", "Failure", "FakeJudge", "Judge", "Judgment", "Opinion", "OpinionCache",
