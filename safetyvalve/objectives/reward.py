@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor
 
 from safetyvalve.errors import UsageError
+from safetyvalve.objectives.preference import bradley_terry_nll
 
 __all__ = ["bradley_terry_loss"]
 
@@ -23,7 +23,7 @@ def bradley_terry_loss(
 ) -> Float[Tensor, "*pair"]:
     """Negative log-likelihood that the chosen response won, in nats: ``-log sigmoid(r_w - r_l - m) + c (r_w + r_l)^2``.
 
-    Source: L_D(r) of arXiv 2405.16436, one pair of it; the margin is that of arXiv 2307.09288, section 3.2.2; the
+    Source: L_D of arXiv 2405.16436, eq. (3.3); the margin is that of arXiv 2307.09288, section 3.2.2; the
     centering that of arXiv 2312.09244: comparisons do not see what is added to all rewards of a prompt, and it keeps
     their mean near zero.
 
@@ -49,7 +49,7 @@ def bradley_terry_loss(
         if not bool((torch.isfinite(wanted) & (wanted >= 0)).all()):
             raise UsageError("margin has a value below 0 or not finite; at least 0 is accepted, such as 1.")
         gap = gap - wanted
-    loss = -F.logsigmoid(gap)
+    loss = bradley_terry_nll(gap)
     if centering:
         loss = loss + centering * torch.square(chosen_rewards + rejected_rewards)
     return loss
