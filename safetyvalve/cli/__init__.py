@@ -22,6 +22,7 @@ from safetyvalve.cli import (
     quickstart,
     report,
     resume,
+    reward,
     stats,
     testbed,
     train,
@@ -49,6 +50,7 @@ app.command("report")(report.report)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
 app.command("convert")(convert.convert)
+app.add_typer(reward.app, name="reward")
 app.add_typer(testbed.app, name="testbed")
 
 
