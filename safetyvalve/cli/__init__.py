@@ -23,6 +23,7 @@ from safetyvalve.cli import (
     release,
     report,
     resume,
+    reward,
     stats,
     testbed,
     train,
@@ -51,6 +52,7 @@ app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
 app.command("convert")(convert.convert)
 app.add_typer(release.app, name="release")
+app.add_typer(reward.app, name="reward")
 app.add_typer(testbed.app, name="testbed")
 
 
