@@ -97,7 +97,15 @@ def plan(
     )
     from safetyvalve.data.report import count
     from safetyvalve.encoders import load_encoder
-    from safetyvalve.release.plan import make_plan, plan_curve, plan_markdown, plan_people, read_rates
+    from safetyvalve.release.plan import (
+        check_curve,
+        check_label_error,
+        make_plan,
+        plan_curve,
+        plan_markdown,
+        plan_people,
+        read_rates,
+    )
     from safetyvalve.stats import Design
     from safetyvalve.training import DataSource, ModelSource
 
@@ -105,6 +113,10 @@ def plan(
     if probe == "hidden" and model is None:
         raise UsageError("--probe hidden reads the hidden states of a model, and --model is missing. Name one.")
     # What costs nothing is checked before anything is computed.
+    if not epochs > 0:
+        raise UsageError(f"--epochs is {epochs:g}; a number above 0 is accepted.")
+    check_curve(held_out, draws, more)
+    check_label_error(label_error)
     rates = read_rates(wage, machine_rate, currency)
     evaluation = plan_people(
         Design(raters=raters, overlap=overlap, ties=ties, agreement=agreement),
@@ -211,8 +223,6 @@ def _machine_time(
         environment,
     )
 
-    if not epochs > 0:
-        raise UsageError(f"--epochs is {epochs:g}; a number above 0 is accepted.")
     kept = prompts - round(prompts * float(data.held_out))
     steps = sweep_steps(kept, prompts_per_step, epochs)
     settings = RunSettings(

@@ -1,9 +1,16 @@
 """``safetyvalve plan``: how much data, how many judgments, how long, what money."""
 
 from safetyvalve.release.plan.costs import CostLine, Costs, Rates, cost_lines, read_rates
-from safetyvalve.release.plan.curve import CurvePlan, Probe, plan_curve
+from safetyvalve.release.plan.curve import CurvePlan, Probe, check_curve, plan_curve
 from safetyvalve.release.plan.make import EvaluationPlan, MachineTime, ProjectPlan, make_plan, plan_people, sweep_steps
-from safetyvalve.release.plan.noise import NoisePlan, NoiseScenario, accuracy_ceiling, plan_noise, repeats_needed
+from safetyvalve.release.plan.noise import (
+    NoisePlan,
+    NoiseScenario,
+    accuracy_ceiling,
+    check_label_error,
+    plan_noise,
+    repeats_needed,
+)
 from safetyvalve.release.plan.settings import SettingsPlan, plan_settings
 from safetyvalve.release.plan.text import plan_markdown
 
@@ -20,6 +27,8 @@ __all__ = [
     "Rates",
     "SettingsPlan",
     "accuracy_ceiling",
+    "check_curve",
+    "check_label_error",
     "cost_lines",
     "make_plan",
     "plan_curve",

@@ -24,7 +24,7 @@ from safetyvalve.stats.learning_curve import (
     needed_comparisons,
 )
 
-__all__ = ["CurvePlan", "Probe", "TooFew", "plan_curve"]
+__all__ = ["CurvePlan", "Probe", "TooFew", "check_curve", "plan_curve"]
 
 
 class Probe(NamedTuple):
@@ -80,6 +80,23 @@ class CurvePlan(NamedTuple):
         return self.points[-1].accuracy if self.points else None
 
 
+def check_curve(held_out: float, draws: int, more: float) -> None:
+    """Refuse what :func:`plan_curve` refuses, before anything is computed.
+
+    Raises:
+        UsageError: a value that is not accepted.
+    """
+    if not 0 < held_out < 1:
+        raise UsageError(f"held-out is {held_out}; a share between 0 and 1 is accepted, such as 0.25.")
+    if draws < 2:
+        raise UsageError(f"draws is {draws}; at least 2 are accepted, since one has no spread.")
+    if not 1 < more <= 2:
+        raise UsageError(
+            f"more is {more:g}; above 1 and at most 2 is accepted: beyond the next doubling nothing is claimed. "
+            "Collect up to there and measure again."
+        )
+
+
 def plan_curve(
     data: ProbeData,
     kind: str,
@@ -105,15 +122,7 @@ def plan_curve(
     Raises:
         UsageError: a value that is not accepted.
     """
-    if not 0 < held_out < 1:
-        raise UsageError(f"held-out is {held_out}; a share between 0 and 1 is accepted, such as 0.25.")
-    if draws < 2:
-        raise UsageError(f"draws is {draws}; at least 2 are accepted, since one has no spread.")
-    if not 1 < more <= 2:
-        raise UsageError(
-            f"more is {more:g}; above 1 and at most 2 is accepted: beyond the next doubling nothing is claimed. "
-            "Collect up to there and measure again."
-        )
+    check_curve(held_out, draws, more)
     started = time.perf_counter()
     probe = Probe(kind, source, data.differences.shape[1], data.left_out, data.cautions)
     groups = data.conversations

@@ -11,7 +11,15 @@ from safetyvalve.data.quality import LabelNoise
 from safetyvalve.errors import UsageError
 from safetyvalve.stats import Interval
 
-__all__ = ["SCENARIOS", "NoisePlan", "NoiseScenario", "accuracy_ceiling", "plan_noise", "repeats_needed"]
+__all__ = [
+    "SCENARIOS",
+    "NoisePlan",
+    "NoiseScenario",
+    "accuracy_ceiling",
+    "check_label_error",
+    "plan_noise",
+    "repeats_needed",
+]
 
 SCENARIOS = (0.05, 0.1, 0.2, 0.3)
 """Error rates that are shown where none can be estimated and none is given: no estimates, and not averaged."""
@@ -66,6 +74,18 @@ def repeats_needed(margin: float = MARGIN, confidence: float = 0.95) -> int:
     return math.ceil((z / margin) ** 2 / 4)
 
 
+def check_label_error(assumed: float | None) -> None:
+    """Refuse an error rate outside [0, 0.5).
+
+    Raises:
+        UsageError: it is outside.
+    """
+    if assumed is not None and not 0 <= assumed < 0.5:
+        raise UsageError(
+            f"label error is {assumed}; at least 0 and below 0.5 is accepted: at one half labels are coins."
+        )
+
+
 def plan_noise(found: LabelNoise | None, accuracy: Interval | None, *, assumed: float | None = None) -> NoisePlan:
     """Ceilings where noise was estimated, and scenarios where it was not or one is asked for.
 
@@ -77,10 +97,7 @@ def plan_noise(found: LabelNoise | None, accuracy: Interval | None, *, assumed: 
     Raises:
         UsageError: an error rate outside.
     """
-    if assumed is not None and not 0 <= assumed < 0.5:
-        raise UsageError(
-            f"label error is {assumed}; at least 0 and below 0.5 is accepted: at one half labels are coins."
-        )
+    check_label_error(assumed)
     rates: Sequence[float] = (assumed,) if assumed is not None else (SCENARIOS if found is None else ())
     reached = None if accuracy is None else accuracy.estimate
     ceiling = widest = None
