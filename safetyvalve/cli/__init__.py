@@ -23,6 +23,7 @@ from safetyvalve.cli import (
     quickstart,
     report,
     resume,
+    reward,
     stats,
     testbed,
     train,
@@ -51,6 +52,7 @@ app.command("plan")(plan.plan)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
 app.command("convert")(convert.convert)
+app.add_typer(reward.app, name="reward")
 app.add_typer(testbed.app, name="testbed")
 
 

@@ -11,7 +11,7 @@ from safetyvalve.cli.allocator import keep_freed_memory
 from safetyvalve.cli.configured import config_option
 from safetyvalve.errors import UsageError
 
-__all__ = ["next_folder", "train"]
+__all__ = ["held_out_of", "next_folder", "train"]
 
 _DATA, _OBJECTIVE, _OPTIMIZATION, _OBSERVATION = "Data and model", "Objective", "Optimization", "Observation"
 _FINE_TUNING = "Fine-tuning"
@@ -150,7 +150,7 @@ def train(
             data,
             format=format,
             max_drop=max_drop,
-            held_out=_held_out(held_out),
+            held_out=held_out_of(held_out),
             split_seed=split_seed,
             max_length=max_length,
             on_long=on_long,
@@ -202,7 +202,7 @@ def train(
     report([folder], output=None, lang=lang)
 
 
-def _held_out(text: str) -> float | int:
+def held_out_of(text: str) -> float | int:
     """``200`` is a number of examples, ``0.1`` a share."""
     try:
         return int(text) if text.isdigit() else float(text)
