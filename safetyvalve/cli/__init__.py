@@ -19,6 +19,7 @@ from safetyvalve.cli import (
     doctor,
     init,
     judge,
+    plan,
     quickstart,
     release,
     report,
@@ -48,6 +49,7 @@ app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
+app.command("plan")(plan.plan)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
 app.command("convert")(convert.convert)
