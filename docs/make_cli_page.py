@@ -26,6 +26,7 @@ COMMANDS = [
     ["annotate", "plan"],
     ["judge"],
     ["stats"],
+    ["roi"],
     ["testbed"],
 ]
 

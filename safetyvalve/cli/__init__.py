@@ -22,6 +22,7 @@ from safetyvalve.cli import (
     quickstart,
     report,
     resume,
+    roi,
     stats,
     testbed,
     train,
@@ -48,6 +49,7 @@ app.command("resume")(resume.resume)
 app.command("report")(report.report)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
+app.command("roi")(roi.roi)
 app.command("convert")(convert.convert)
 app.add_typer(testbed.app, name="testbed")
 
