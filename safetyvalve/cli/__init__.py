@@ -19,9 +19,13 @@ from safetyvalve.cli import (
     doctor,
     init,
     judge,
+    kpi,
+    plan,
     quickstart,
+    release,
     report,
     resume,
+    reward,
     roi,
     stats,
     testbed,
@@ -47,10 +51,14 @@ app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
+app.command("plan")(plan.plan)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
+app.command("kpi")(kpi.kpi)
 app.command("roi")(roi.roi)
 app.command("convert")(convert.convert)
+app.add_typer(release.app, name="release")
+app.add_typer(reward.app, name="reward")
 app.add_typer(testbed.app, name="testbed")
 
 

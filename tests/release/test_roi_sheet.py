@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from safetyvalve.errors import UsageError
+from safetyvalve.release.kpi_text import MESSAGES as KPI_MESSAGES
 from safetyvalve.release.labour import Judging
 from safetyvalve.release.roi_record import Roi
 from safetyvalve.release.roi_sheet import roi_sheet
@@ -27,7 +28,7 @@ def _places(message: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(message) if name}
 
 
-@pytest.mark.parametrize("messages", [MESSAGES], ids=["roi"])
+@pytest.mark.parametrize("messages", [MESSAGES, KPI_MESSAGES], ids=["roi", "kpi"])
 def test_every_language_has_the_same_messages_and_places(messages: dict[str, dict[str, str]]) -> None:
     assert messages["en"].keys() == messages["ja"].keys()
     for key, message in messages["en"].items():
