@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from safetyvalve.training.baseline import SftPool
 from safetyvalve.training.checkpoints import publish, staging
 from safetyvalve.training.disk import explain_full_disk
 from safetyvalve.training.forward import Forward
+from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import Objective, ReferencedExample, Terms, Totals
 
 __all__ = ["PolicyTrainer", "resident_gib", "step_meters"]
@@ -39,6 +41,7 @@ class PolicyTrainer(Trainer):
         objective: what to minimise.
         forward: how log-probabilities are computed; :func:`safetyvalve.trees.choose_engine` gives its engine.
         sft_pool: prompts of a separate SFT set, some of which join every step as trees of their own.
+        multiplier: moves the objective's eta so that the baseline's displacement stays below a limit.
         **kwargs: of :class:`transformers.Trainer`; ``train_dataset`` holds :class:`ReferencedExample`.
 
     Raises:
@@ -46,7 +49,13 @@ class PolicyTrainer(Trainer):
     """
 
     def __init__(
-        self, *, objective: Objective, forward: Forward, sft_pool: SftPool | None = None, **kwargs: Any
+        self,
+        *,
+        objective: Objective,
+        forward: Forward,
+        sft_pool: SftPool | None = None,
+        multiplier: DisplacementMultiplier | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(data_collator=lambda batch: batch, **kwargs)
         if self.args.world_size > 1 or self.args.n_gpu > 1:
@@ -60,6 +69,7 @@ class PolicyTrainer(Trainer):
                 "budget instead. Set it to 1 and put the prompts of a step into per_device_train_batch_size."
             )
         self.objective, self.forward, self.sft_pool = objective, forward, sft_pool
+        self.multiplier = multiplier
         self._meters: dict[str, float] = {}
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
@@ -69,6 +79,7 @@ class PolicyTrainer(Trainer):
         started = time.perf_counter()
         if self.sft_pool is not None:
             inputs = [*inputs, *self.sft_pool.draw(self.state.global_step)]
+        self.objective = self.objective_now
         totals = Totals.of(inputs)
         seen: list[Terms] = []
         loss = torch.zeros((), device=self.args.device)
@@ -85,7 +96,15 @@ class PolicyTrainer(Trainer):
             "tokens_per_second": tokens / (time.perf_counter() - started),
             "resident_gib": resident_gib(),
         }
+        if self.multiplier is not None:
+            self._meters["eta"] = self.objective.eta
+            self.multiplier.observe(-self._meters["baseline_ratio_per_token"])
         return loss
+
+    @property
+    def objective_now(self) -> Objective:
+        """The objective with the eta that the next step uses."""
+        return self.objective if self.multiplier is None else replace(self.objective, eta=self.multiplier.eta)
 
     def terms(self, examples: Sequence[ReferencedExample], totals: Totals) -> Terms:
         """Forward of one micro-batch, with the graph."""
@@ -125,6 +144,8 @@ class PolicyTrainer(Trainer):
         try:
             with explain_full_disk(folder, f"the checkpoint of step {self.state.global_step}"):
                 super()._save_checkpoint(model, trial)
+                if self.multiplier is not None:
+                    self.multiplier.save(partial / f"checkpoint-{self.state.global_step}")
                 publish(partial / f"checkpoint-{self.state.global_step}", folder, keep=limit)
         finally:
             self.args.output_dir, self.args.save_total_limit = str(folder), limit

@@ -33,6 +33,7 @@ from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.memory import check_weights_fit
+from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import PolicyTrainer, resident_gib
 from safetyvalve.training.progress import Progress
@@ -73,6 +74,7 @@ class _Evaluate(TrainerCallback):
         self.held_out, self.samples, self.folder, self.every = held_out, samples, folder, every
         self.progress = progress
         self.publish: Callable[[Mapping[str, float]], None] = lambda values: None
+        self.objective: Callable[[], Objective] = lambda: held_out.objective
         # A resumed run goes on counting where its last evaluation was.
         spent = max((m["seconds"] for m in folder.metrics() if m["kind"] == "evaluation"), default=0.0)
         self.started = time.perf_counter() - spent
@@ -93,7 +95,7 @@ class _Evaluate(TrainerCallback):
 
     def _measure(self, policy: PreTrainedModel, step: int) -> None:
         self.progress.note("measuring")
-        values = self.held_out.measure(policy)
+        values = self.held_out._replace(objective=self.objective()).measure(policy)
         sampled, records = self.samples.measure(policy)
         values |= sampled
         values |= {"resident_gib": resident_gib(), "seconds": time.perf_counter() - self.started}
@@ -207,6 +209,11 @@ def train_policy(
         progress,
     )
     trackers = trackers or Trackers()
+    multiplier = None
+    if objective.max_displacement is not None:
+        multiplier = DisplacementMultiplier(objective.max_displacement, start=objective.eta)
+        if checkpoint:
+            multiplier.load(checkpoint)
     with StopRequest(progress) as stop:
         trainer = PolicyTrainer(
             model=policies.policy,
@@ -215,6 +222,7 @@ def train_policy(
             objective=objective,
             forward=forward,
             sft_pool=SftPool(pool, per_step=sft.per_step, seed=optimization.seed) if sft is not None else None,
+            multiplier=multiplier,
             callbacks=[
                 # Before the first evaluation, which they are told of.
                 *trackers.callbacks(folder.path, resumed_after=resumed_after),
@@ -226,6 +234,7 @@ def train_policy(
         for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
             trainer.remove_callback(callback)
         evaluate.publish = trainer.publish
+        evaluate.objective = lambda: trainer.objective_now
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         folder.save_model(TrainedModel(policies.policy, tokenizer, fine_tuning, base))
     shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
