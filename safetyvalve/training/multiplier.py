@@ -3,8 +3,12 @@
 The constraint of ``--max-displacement e``: on the baseline's responses the policy's log-probability may fall by at most
 e nats a token, ``D = E[log pi_ref - log pi] / E[tokens] <= e``. The Lagrangian of the preference loss under it is that
 loss plus a multiple of D, and D is, up to a constant that does not depend on the policy, the SFT term: RPO's eta (times
-beta and the mean length) *is* the multiplier. Dual ascent raises it while the constraint is violated and lowers it while
-there is room.
+beta and the mean length) *is* the multiplier. Dual ascent raises it while the constraint is violated and lowers it
+while there is room.
+
+D is measured on held-out responses, a few at each step. On training responses it stops meaning anything once an example
+is seen a second time: the policy remembers those while it loses all others (dev/LOG.md). Multipliers that follow other
+data than the gradients are those of Cotter et al. 2019 (arXiv 1807.00028).
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ def check_limit(limit: float) -> None:
 
 
 class DisplacementMultiplier:
-    """Finds eta step by step, from the displacement that each step measures before its update.
+    """Finds eta step by step, from the displacement that is measured before each step's update.
 
     With the relative violation ``v = (D - limit) / limit``, cut to [-1, 1], and its running mean ``m``::
 
@@ -61,10 +65,10 @@ class DisplacementMultiplier:
         self,
         limit: float,
         *,
-        start: float = 1.0,
-        rate: float = 0.1,
-        damping: float = 1.0,
-        memory: float = 0.7,
+        start: float = 3.0,
+        rate: float = 0.2,
+        damping: float = 3.0,
+        memory: float = 0.5,
         least: float = 1e-3,
         most: float = 1e3,
     ) -> None:
@@ -79,7 +83,7 @@ class DisplacementMultiplier:
         self.log_multiplier, self.mean_violation, self.eta = math.log(start), 0.0, start
 
     def observe(self, displacement: float) -> float:
-        """Take a step's displacement, ``D`` in nats per token and above 0 for a fall; returns the next step's eta."""
+        """Take the displacement before a step, in nats per token and above 0 for a fall; returns the step's eta."""
         violation = (displacement - self.limit) / self.limit
         violation = min(max(violation, -LARGEST_VIOLATION), LARGEST_VIOLATION)
         moved = self.log_multiplier + self.rate * violation

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -23,12 +23,28 @@ from safetyvalve.training.forward import Forward
 from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import Objective, ReferencedExample, Terms, Totals
 
-__all__ = ["PolicyTrainer", "resident_gib", "step_meters"]
+__all__ = ["Constraint", "PolicyTrainer", "resident_gib", "step_meters"]
 
 
 def resident_gib() -> float:
     """Memory of this process that is resident now, in GiB."""
     return float(psutil.Process().memory_info().rss) / 2**30
+
+
+class Constraint(NamedTuple):
+    """What keeps the baseline's displacement below a limit: the multiplier, and the held-out examples that it follows.
+
+    ``per_step`` of the examples are measured at each step, one after the other in turn.
+    """
+
+    multiplier: DisplacementMultiplier
+    examples: Sequence[ReferencedExample]
+    per_step: int
+
+    def draw(self, step: int) -> list[ReferencedExample]:
+        """Those of a step; a function of the step alone, so that a resumed run goes on with the same."""
+        n = min(self.per_step, len(self.examples))
+        return [self.examples[(step * n + i) % len(self.examples)] for i in range(n)]
 
 
 class PolicyTrainer(Trainer):
@@ -41,7 +57,7 @@ class PolicyTrainer(Trainer):
         objective: what to minimise.
         forward: how log-probabilities are computed; :func:`safetyvalve.trees.choose_engine` gives its engine.
         sft_pool: prompts of a separate SFT set, some of which join every step as trees of their own.
-        multiplier: moves the objective's eta so that the baseline's displacement stays below a limit.
+        constraint: moves the objective's eta so that the baseline's displacement stays below a limit.
         **kwargs: of :class:`transformers.Trainer`; ``train_dataset`` holds :class:`ReferencedExample`.
 
     Raises:
@@ -54,7 +70,7 @@ class PolicyTrainer(Trainer):
         objective: Objective,
         forward: Forward,
         sft_pool: SftPool | None = None,
-        multiplier: DisplacementMultiplier | None = None,
+        constraint: Constraint | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(data_collator=lambda batch: batch, **kwargs)
@@ -69,7 +85,7 @@ class PolicyTrainer(Trainer):
                 "budget instead. Set it to 1 and put the prompts of a step into per_device_train_batch_size."
             )
         self.objective, self.forward, self.sft_pool = objective, forward, sft_pool
-        self.multiplier = multiplier
+        self.constraint = constraint
         self._meters: dict[str, float] = {}
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
@@ -79,11 +95,11 @@ class PolicyTrainer(Trainer):
         started = time.perf_counter()
         if self.sft_pool is not None:
             inputs = [*inputs, *self.sft_pool.draw(self.state.global_step)]
-        self.objective = self.objective_now
         totals = Totals.of(inputs)
         seen: list[Terms] = []
         loss = torch.zeros((), device=self.args.device)
         with self.forward.attention(self.model):
+            steered = self._steer()
             for group in self.forward.split(inputs):
                 terms = self.terms(group, totals)
                 part = terms.loss(totals)
@@ -96,15 +112,20 @@ class PolicyTrainer(Trainer):
             "tokens_per_second": tokens / (time.perf_counter() - started),
             "resident_gib": resident_gib(),
         }
-        if self.multiplier is not None:
-            self._meters["eta"] = self.objective.eta
-            self.multiplier.observe(-self._meters["baseline_ratio_per_token"])
+        self._meters |= steered
         return loss
 
-    @property
-    def objective_now(self) -> Objective:
-        """The objective with the eta that the next step uses."""
-        return self.objective if self.multiplier is None else replace(self.objective, eta=self.multiplier.eta)
+    def _steer(self) -> dict[str, float]:
+        """Measure the constraint and set the step's eta; nothing without one."""
+        if self.constraint is None:
+            return {}
+        examples = self.constraint.draw(self.state.global_step)
+        totals = Totals.of(examples)
+        with torch.no_grad():
+            seen = [self.terms(group, totals) for group in self.forward.split(examples)]
+        displacement = -step_meters(seen, totals, self.objective)["baseline_ratio_per_token"]
+        self.objective = replace(self.objective, eta=self.constraint.multiplier.observe(displacement))
+        return {"displacement": displacement, "eta": self.objective.eta}
 
     def terms(self, examples: Sequence[ReferencedExample], totals: Totals) -> Terms:
         """Forward of one micro-batch, with the graph."""
@@ -144,8 +165,8 @@ class PolicyTrainer(Trainer):
         try:
             with explain_full_disk(folder, f"the checkpoint of step {self.state.global_step}"):
                 super()._save_checkpoint(model, trial)
-                if self.multiplier is not None:
-                    self.multiplier.save(partial / f"checkpoint-{self.state.global_step}")
+                if self.constraint is not None:
+                    self.constraint.multiplier.save(partial / f"checkpoint-{self.state.global_step}")
                 publish(partial / f"checkpoint-{self.state.global_step}", folder, keep=limit)
         finally:
             self.args.output_dir, self.args.save_total_limit = str(folder), limit

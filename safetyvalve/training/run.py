@@ -24,7 +24,7 @@ from transformers import (
 from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.data import PreferenceExample, TokenizedExample
-from safetyvalve.errors import DataError
+from safetyvalve.errors import DataError, UsageError
 from safetyvalve.lineage import BaseModel
 from safetyvalve.training.adapters import split_policy
 from safetyvalve.training.baseline import SftPool, SftTrees
@@ -35,7 +35,7 @@ from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.memory import check_weights_fit
 from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import Objective, ReferencedExample
-from safetyvalve.training.policy import PolicyTrainer, resident_gib
+from safetyvalve.training.policy import Constraint, PolicyTrainer, resident_gib
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
 from safetyvalve.training.saving import TrainedModel
@@ -44,6 +44,9 @@ from safetyvalve.training.trackers import RecordedArguments, Trackers
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 
 __all__ = ["TrainingResult", "telling", "train_policy", "visited"]
+
+CONTROL = 64
+"""Held-out examples that steer eta, at most."""
 
 
 class TrainingResult(NamedTuple):
@@ -177,21 +180,23 @@ def train_policy(
     progress.line(f"engine: {choice.engine} ({choice.reason})")
     measured = [tokens for _, tokens in held_out[: observation.held_out_examples]]
     measured += sft.held_out[: observation.held_out_examples] if sft is not None else []
+    control = _control(held_out, sft, objective, observation, progress)
     # Before there is an adapter: the cache's entry is that of the base's weights, whatever is trained from them.
     referenced = _with_reference(
         model,
-        [*train, *joining, *measured],
+        [*train, *joining, *measured, *control],
         choice,
         optimization,
         reference_cache=reference_cache,
         progress=progress,
     )
-    pool = referenced[len(train) : len(train) + len(joining)]
+    begin = len(train) + len(joining)
+    pool = referenced[len(train) : begin]
     policies = split_policy(model, fine_tuning, seed=optimization.seed)
     check_weights_fit(policies.policy, own_reference=not fine_tuning.adapts)
     forward = Forward.of(choice.engine, optimization)
     evaluate = _Evaluate(
-        HeldOutMeter(referenced[len(train) + len(joining) :], objective, forward),
+        HeldOutMeter(referenced[begin : begin + len(measured)], objective, forward),
         SampleMeter(
             _probes(held_out, observation.prompts),
             reference=policies.reference,
@@ -209,11 +214,12 @@ def train_policy(
         progress,
     )
     trackers = trackers or Trackers()
-    multiplier = None
+    constraint = None
     if objective.max_displacement is not None:
         multiplier = DisplacementMultiplier(objective.max_displacement, start=objective.eta)
         if checkpoint:
             multiplier.load(checkpoint)
+        constraint = Constraint(multiplier, referenced[begin + len(measured) :], optimization.prompts_per_step)
     with StopRequest(progress) as stop:
         trainer = PolicyTrainer(
             model=policies.policy,
@@ -222,7 +228,7 @@ def train_policy(
             objective=objective,
             forward=forward,
             sft_pool=SftPool(pool, per_step=sft.per_step, seed=optimization.seed) if sft is not None else None,
-            multiplier=multiplier,
+            constraint=constraint,
             callbacks=[
                 # Before the first evaluation, which they are told of.
                 *trackers.callbacks(folder.path, resumed_after=resumed_after),
@@ -234,11 +240,42 @@ def train_policy(
         for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
             trainer.remove_callback(callback)
         evaluate.publish = trainer.publish
-        evaluate.objective = lambda: trainer.objective_now
+        evaluate.objective = lambda: trainer.objective
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         folder.save_model(TrainedModel(policies.policy, tokenizer, fine_tuning, base))
     shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
     return TrainingResult(folder.path, choice, time.perf_counter() - started)
+
+
+def _control(
+    held_out: Sequence[tuple[PreferenceExample, TokenizedExample]],
+    sft: SftTrees | None,
+    objective: Objective,
+    observation: Observation,
+    progress: Progress,
+) -> list[TokenizedExample]:
+    """Held-out examples that steer eta: if there are enough, others than those that are measured and reported.
+
+    Raises:
+        UsageError: there is none with a response of the baseline.
+    """
+    if objective.max_displacement is None:
+        return []
+    held = [t for _, t in held_out] if sft is None else list(sft.held_out)
+    held = [t for t in held if t.baseline_law]
+    if not held:
+        raise UsageError(
+            f"max_displacement is {objective.max_displacement} and no held-out example has a response of the baseline; "
+            "eta is steered by such examples. Raise --held-out."
+        )
+    others = held[observation.held_out_examples :][:CONTROL]
+    if len(others) < CONTROL // 4:
+        others = held[:CONTROL]
+        progress.line(
+            f"max displacement: steered by {len(others)} held-out examples that are measured too; hold out "
+            f"{observation.held_out_examples + CONTROL} or more to have them apart"
+        )
+    return others
 
 
 def _return_to_checkpoint(folder: RunFolder, progress: Progress) -> Path | None:

@@ -77,7 +77,7 @@ def advice(name: str) -> str:
 
 
 def share_of_look(look: int, alpha: float) -> float:
-    """What the look-th look (from 1) may spend of ``alpha``: alpha / (look (look + 1)), whose sum over all looks is alpha.
+    """What the look-th look, from 1, may spend of ``alpha``: alpha / (look (look + 1)), which sums to alpha.
 
     So an alarm that raises at each look with at most this chance raises ever with at most alpha, however many looks
     there are and however they depend on each other.
@@ -94,10 +94,10 @@ def check_level(alpha: float) -> float:
 
 _SAYS = {
     "displacement": "log-probability changed by {value:+.3f} nats a token (at most {bound:+.3f}; limit {limit:+.3f})",
-    "proxy-gap": "score {value:+.3f} since step {since} while the proxy rose (log e {bound:.2f}; raised at {limit:.2f})",
+    "proxy-gap": "score {value:+.3f} since step {since}, and the proxy rose (log e {bound:.2f}; limit {limit:.2f})",
     "length": "answers are {value:.2f} times as long as at step 0 (bound {bound:.2f}; limit {limit:.2f})",
     "repetition": "repetition changed by {value:+.3f} (at least {bound:+.3f}; limit {limit:+.3f})",
-    "uncertainty": "the proxy's uncertainty is {value:.2f} times that at step 0 (at least {bound:.2f}; limit {limit:.2f})",
+    "uncertainty": "the proxy's spread is {value:.2f} times that of step 0 (at least {bound:.2f}; limit {limit:.2f})",
 }
 _ADVICE = {
     "displacement": (

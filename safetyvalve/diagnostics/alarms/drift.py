@@ -67,9 +67,7 @@ class Drift:
         limit, value, bound = self._shown(first.mean(), new.mean(), factor, add, sign * excess[worst])
         return Alarm(self.name, step, excess[worst] > 0, value, bound, limit, len(shared), self._first_step)
 
-    def _shown(
-        self, first: float, new: float, factor: float, add: float, excess: float
-    ) -> tuple[float, float, float]:
+    def _shown(self, first: float, new: float, factor: float, add: float, excess: float) -> tuple[float, float, float]:
         """Limit, value and bound: as a change where the bounds add, else as a ratio to the first mean."""
         if add or not first:
             return float((factor - 1) * first + add), float(new - first), float((factor - 1) * first + add + excess)
@@ -80,8 +78,8 @@ class Displacement:
     """Watches the change of log-probability of the chosen responses since step 0, in nats per token.
 
     Rule: at look k raised where the upper end of a one-sided t interval at ``1 - alpha / (k (k + 1))`` is below minus
-    the limit. Error control as :class:`Drift`: if the true change is never below minus the limit, it is ever raised with
-    a chance of at most alpha.
+    the limit. Error control as :class:`Drift`: if the true change is never below minus the limit, it is ever raised
+    with a chance of at most alpha.
 
     Args:
         limit: largest fall that is not called displacement, above 0, in nats per token.

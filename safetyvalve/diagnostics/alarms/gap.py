@@ -22,15 +22,16 @@ class ProxyGap:
     For each pair of evaluations s < t the differences ``d_i = new_i - old_i`` of the prompts, cut to ``c`` = 3 standard
     deviations of the first evaluation and put into [0, 1] as ``1/2 + d_i / 2c``, give an e-value against "the mean of
     the (cut) differences is not below 0" for the score and one against "not above 0" for the proxy
-    (:func:`safetyvalve.stats.log_e_value`: capital that bets on it). If the score did not fall or the proxy did not rise,
-    the expectation of the smaller of the two is at most 1. The process is::
+    (:func:`safetyvalve.stats.log_e_value`: capital that bets on it). If the score did not fall or the proxy did not
+    rise, the expectation of the smaller of the two is at most 1. The process is::
 
         E_t = sum over u <= t of 1 / (u (u + 1)) * mean over s < u of min(e_score(s, u), e_proxy(s, u))
 
     Its terms' weights sum to 1, so whatever their dependence E[sup E_t] is at most 1, and by Markov's inequality E ever
-    reaches 1 / alpha with a chance of at most alpha: the rule is ``E_t >= 1 / alpha`` with a term of this evaluation
-    among what grew. It holds at every evaluation at once and for any number of prompts; it takes prompts to be drawn
-    independently. The cut is set by the first evaluation, which is one of those compared: exact for pairs of later ones.
+    reaches 1 / alpha with a chance of at most alpha: the rule is ``E_t >= 1 / alpha``, with some term of evaluation t
+    above its weight, so that an alarm ends when the score has come back. It holds at every evaluation at once and for
+    any number of prompts; it takes prompts to be drawn independently. The cut is set by the first evaluation, which is
+    one of those compared: exact for pairs of later ones.
 
     Without a reward of the answers, the training loss stands for the proxy: it rose where the loss went down, which is
     compared as it is, without an e-value.

@@ -10,8 +10,8 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """The five alarms, each with a fifth of ``alpha``, so that a run in which nothing moves beyond the tolerances raises
-    any of them with a chance of at most alpha.
+    """The five alarms, each with a fifth of ``alpha``, so that a run in which nothing moves beyond the tolerances
+    raises any of them with a chance of at most alpha.
 
     Its state is what it was shown: showing the same evaluations in the same order to a new one restores it.
 
