@@ -9,8 +9,9 @@ import pytest
 PUBLIC = {
     "safetyvalve": {"__version__", "load_preferences", "response_logps", "dpo_loss", "rpo_loss", "PolicyTrainer"},
     "safetyvalve.objectives": {
-        "PAPER_ETA", "PREFERENCE_LOSSES", "ImplicitRewards", "PeerSettings", "PreferenceLoss", "Reduction", "dpo_loss",
-        "effective_token_weight", "implicit_rewards", "ipo_loss", "parity_margin", "peer_settings", "rpo_loss",
+        "PAPER_ETA", "PREFERENCE_LOSSES", "ImplicitRewards", "PeerSettings", "PreferenceLoss", "Reduction",
+        "adversarial_gap", "adversarial_reward_loss", "dpo_loss", "effective_token_weight",
+        "implicit_rewards", "ipo_loss", "leave_one_out", "parity_margin", "peer_settings", "rloo_loss", "rpo_loss",
         "sft_loss",
     },
     "safetyvalve.judges": {
