@@ -138,6 +138,11 @@ class PolicyTrainer(Trainer):
             logs |= self._meters
         super().log(logs, start_time)
 
+    @property
+    def meters(self) -> Mapping[str, float]:
+        """Of the last step, by the names of docs/metrics.md."""
+        return self._meters
+
     def publish(self, values: Mapping[str, float]) -> None:
         """Tell the tracking integrations of an evaluation, under ``eval_`` names, at the current step.
 

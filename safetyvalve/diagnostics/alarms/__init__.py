@@ -3,6 +3,7 @@
 from safetyvalve.diagnostics.alarms.alarm import ALARMS, ALPHA, Alarm, Estimate, Evaluation, advice, share_of_look
 from safetyvalve.diagnostics.alarms.drift import Bounds, Displacement, Drift
 from safetyvalve.diagnostics.alarms.gap import ProxyGap
+from safetyvalve.diagnostics.alarms.recorded import evaluation_of, loss_of, mean_loss
 from safetyvalve.diagnostics.alarms.watch import Watch
 
 __all__ = [
@@ -17,5 +18,8 @@ __all__ = [
     "ProxyGap",
     "Watch",
     "advice",
+    "evaluation_of",
+    "loss_of",
+    "mean_loss",
     "share_of_look",
 ]
