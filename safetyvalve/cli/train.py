@@ -58,7 +58,7 @@ def train(
     max_displacement: float | None = _option(
         None,
         _OBJECTIVE,
-        "Of rpo: most that the baseline's responses may lose, in nats per token, such as 0.05; eta is moved to keep it, "
+        "Of rpo: most that the baseline's responses may lose, in nats per token, such as 0.05; eta moves to keep it, "
         "see docs/eta.md.",
     ),
     label_smoothing: float = _option(0.0, _OBJECTIVE, "Assumed share of comparisons recorded the wrong way round."),
