@@ -3,8 +3,8 @@
     python benchmarks/max_displacement.py FOLDER [--arms dpo eta0.05 limit0.05] [--seeds 0 1 2]
 
 The quickstart's prompts with the first comparison of each, at its aggressive rate (2e-4, beta 0.01): 128 prompts seen
-once in 32 steps of 4; 64 held out, of which 32 are measured and 32 steer eta. Nothing is sampled. Finished runs in FOLDER
-are kept and not repeated.
+once in 32 steps of 4; 64 held out, of which 32 are measured and 32 steer eta. Nothing is sampled. Finished runs in
+FOLDER are kept and not repeated.
 """
 
 from __future__ import annotations

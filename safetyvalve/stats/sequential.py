@@ -122,6 +122,9 @@ def log_capitals(levels: Floats, counts: Floats, m: Floats) -> tuple[Floats, Flo
 def _log_capital(levels: Floats, counts: Floats, m: Floats) -> Floats:
     """log of the capital that bets on a mean above m, [T]; levels [V], counts [T, V], m [T] in (0, 1)."""
     total = np.zeros((len(m), BETS.size))
+    if (m == m[0]).all():  # one null for all: one product
+        total = counts @ np.log1p(BETS * (levels[:, None] / m[0] - 1))
+        return np.asarray(logsumexp(total, axis=1) - np.log(BETS.size))
     for v, level in enumerate(levels):
         total += counts[:, v, None] * np.log1p(BETS * (level / m[:, None] - 1))
     return np.asarray(logsumexp(total, axis=1) - np.log(BETS.size))

@@ -4,6 +4,7 @@ from safetyvalve.training.estimate import Estimate
 from safetyvalve.training.folder import RunFolder, environment
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
+from safetyvalve.training.monitor import OveroptimizationMonitor
 from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import (
     DEFAULT_ETA,
@@ -49,6 +50,7 @@ __all__ = [
     "Objective",
     "Observation",
     "Optimization",
+    "OveroptimizationMonitor",
     "PolicyTrainer",
     "Probe",
     "Progress",

@@ -46,7 +46,7 @@ from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, 
 from safetyvalve.training.trackers import RecordedArguments, Trackers
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 
-__all__ = ["TrainingResult", "telling", "train_policy", "visited"]
+__all__ = ["TrainingResult", "control_examples", "telling", "train_policy", "visited"]
 
 CONTROL = 64
 """Held-out examples that steer eta, at most."""
@@ -211,7 +211,7 @@ def train_policy(
     progress.line(f"engine: {choice.engine} ({choice.reason})")
     measured = [tokens for _, tokens in held_out[: observation.held_out_examples]]
     measured += sft.held_out[: observation.held_out_examples] if sft is not None else []
-    control = _control(held_out, sft, objective, observation, progress)
+    control = control_examples(held_out, sft, objective, observation, progress)
     # Before there is an adapter: the cache's entry is that of the base's weights, whatever is trained from them.
     referenced = _with_reference(
         model,
@@ -288,7 +288,7 @@ def train_policy(
     return TrainingResult(folder.path, choice, time.perf_counter() - started)
 
 
-def _control(
+def control_examples(
     held_out: Sequence[tuple[PreferenceExample, TokenizedExample]],
     sft: SftTrees | None,
     objective: Objective,
