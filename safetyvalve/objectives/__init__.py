@@ -14,6 +14,7 @@ from safetyvalve.objectives.adversarial import (
 )
 from safetyvalve.objectives.preference import ImplicitRewards, dpo_loss, implicit_rewards, ipo_loss
 from safetyvalve.objectives.regularizers import Reduction, sft_loss
+from safetyvalve.objectives.reward import bradley_terry_loss
 from safetyvalve.objectives.rpo import rpo_loss
 from safetyvalve.objectives.weights import (
     PAPER_ETA,
@@ -32,6 +33,7 @@ __all__ = [
     "Reduction",
     "adversarial_gap",
     "adversarial_reward_loss",
+    "bradley_terry_loss",
     "dpo_loss",
     "effective_token_weight",
     "implicit_rewards",

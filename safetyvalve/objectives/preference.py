@@ -75,7 +75,7 @@ def implicit_rewards(
     )
 
 
-def bradley_terry_nll(margin: Float[Tensor, "pair"], *, label_smoothing: float = 0.0) -> Float[Tensor, "pair"]:
+def bradley_terry_nll(margin: Float[Tensor, "*pair"], *, label_smoothing: float = 0.0) -> Float[Tensor, "*pair"]:
     """Negative log-likelihood that the chosen response won, in nats.
 
     ``-(1 - s) log sigmoid(m) - s log sigmoid(-m)``.

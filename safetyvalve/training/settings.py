@@ -30,6 +30,7 @@ __all__ = [
     "Reporting",
     "RunSettings",
     "Valve",
+    "plain",
 ]
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -427,7 +428,7 @@ class RunSettings:
             # A coefficient that the objective ignores would be refused when the file is read again.
             taken = Objective.without_foreign(settings) if group == "objective" else settings
             for name in settings:
-                values[_OPTION_NAMES.get((group, name), name)] = _plain(taken.get(name))
+                values[_OPTION_NAMES.get((group, name), name)] = plain(taken.get(name))
         return values | {"scorer": self.scorer}
 
     @classmethod
@@ -479,7 +480,7 @@ _TUPLES = {"report_to", "stop_on"}
 _PATHS = {"chat_template", "serving_prompts"}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """As YAML has it."""
     if isinstance(value, Path):
         return str(value)

@@ -16,7 +16,7 @@ from safetyvalve.trees.padded import padded_logps
 from safetyvalve.trees.plan import Engine, PackedRow, Tree, pack_row
 from safetyvalve.trees.support import check_length
 
-__all__ = ["ResponseLogps", "packed_hidden_states", "response_logps", "underlying"]
+__all__ = ["ResponseLogps", "body_of", "packed_hidden_states", "response_logps", "underlying"]
 
 
 class ResponseLogps(NamedTuple):
@@ -92,12 +92,18 @@ def underlying(model: PreTrainedModel) -> PreTrainedModel:
     return inner
 
 
+def body_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The layers of a model without its head."""
+    # Llama 4 keeps its inner model under another name than its class says, so that it is its own base.
+    body: PreTrainedModel = model.model if model.base_model is model else model.base_model
+    return body
+
+
 def packed_hidden_states(model: PreTrainedModel, row: PackedRow) -> Tensor:
     """[token, hidden]: the model's last hidden states over a packed row."""
     check_length(model, int(row.position_ids.max()) + 1)
     ids = row.input_ids[None]
-    # Llama 4 keeps its inner model under another name than its class says, so that it is its own base.
-    body = model.model if model.base_model is model else model.base_model
+    body = body_of(model)
     with tree_attention(model), current_row(row):
         # Without a mask transformers would take the restarting positions for packed sequences of its own kind.
         output = body(

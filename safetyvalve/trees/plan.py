@@ -68,7 +68,8 @@ class PackedRow:
     """Several trees in one row without padding. All tensors are int64 on one device.
 
     ``predictor[t]`` is the index in the row whose hidden state predicts ``target[t]``, the t-th response token;
-    ``owner[t]`` numbers the response it belongs to, over all trees in order.
+    ``owner[t]`` numbers the response it belongs to, over all trees in order. ``last[k]`` is the index in the row of the
+    last token of response ``k``.
     """
 
     input_ids: Tensor
@@ -77,6 +78,7 @@ class PackedRow:
     predictor: Tensor
     target: Tensor
     owner: Tensor
+    last: Tensor
     n_responses: int
 
 
@@ -92,6 +94,7 @@ def pack_row(trees: Sequence[Tree], device: torch.device | str = "cpu") -> Packe
     predictor: list[int] = []
     target: list[int] = []
     owner: list[int] = []
+    last: list[int] = []
     segments: list[Segment] = []
     n_responses = 0
     for number, tree in enumerate(trees):
@@ -108,6 +111,7 @@ def pack_row(trees: Sequence[Tree], device: torch.device | str = "cpu") -> Packe
             target.extend(response)
             owner.extend([n_responses] * len(response))
             ids.extend(response)
+            last.append(len(ids) - 1)
             positions.append(torch.arange(n_prompt, n_prompt + len(response)))
             branch.append(torch.full((len(response),), k))
             n_responses += 1
@@ -123,6 +127,7 @@ def pack_row(trees: Sequence[Tree], device: torch.device | str = "cpu") -> Packe
         predictor=tensor(predictor),
         target=tensor(target),
         owner=tensor(owner),
+        last=tensor(last),
         n_responses=n_responses,
     )
 
