@@ -1,6 +1,6 @@
 """False alarms and detections of the five alarms over simulated runs, and what they said in real ones (docs/alarms.md).
 
-    python benchmarks/alarms.py [--runs 400]          simulate, and write benchmarks/alarms.json
+    python benchmarks/alarms.py [--runs 200]          simulate, and write benchmarks/alarms.json
     python benchmarks/alarms.py --real RUN [RUN ...]   replay the alarms over run folders, into the same file
     python benchmarks/alarms.py --page                 render the tables of docs/alarms.md from that file
     python benchmarks/alarms.py --check                fail where the page is not what the file gives
@@ -132,7 +132,7 @@ def simulated(runs: int) -> dict[str, Any]:
             rows[name] = row
         rows["any"] = {"raised": sum(bool(f) for f in found)}
         result["scenarios"][key] = rows
-        print(key, {name: row["raised"] for name, row in rows.items()}, file=sys.stderr)
+        print(key, {name: row["raised"] for name, row in rows.items()}, file=sys.stderr, flush=True)
     return result
 
 
@@ -216,7 +216,7 @@ def _said(said: dict[str, Any] | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=400)
+    parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--real", type=Path, nargs="+")
     parser.add_argument("--page", action="store_true")
     parser.add_argument("--check", action="store_true")

@@ -63,22 +63,14 @@ def test_refusals() -> None:
         monitor.on_train_end(SimpleNamespace(), TrainerState(global_step=9), TrainerControl())
 
 
-@pytest.mark.parametrize("flipped", [True, False])
-def test_in_trls_dpo_trainer(flipped: bool, tmp_path: Path) -> None:
-    """Nearly equal responses pushed apart at a high rate: both fall. With SFT beside it the chosen ones rise."""
+@pytest.mark.parametrize("weight", [-0.5, 0.5])
+def test_in_trls_dpo_trainer(weight: float, tmp_path: Path) -> None:
+    """DPO beside an SFT term that pushes the chosen responses down, or up."""
     pytest.importorskip("trl", reason="TRL is installed with the extra 'dev'")
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    rows = [{"prompt": f"Say {i}.", "chosen": f"yes {i} it is so", "rejected": f"yes {i} it is no"} for i in range(24)]
-    losses: dict[str, Any] = (
-        {"loss_type": ["sigmoid"]}
-        if flipped
-        else {
-            "loss_type": ["sigmoid", "sft"],
-            "loss_weights": [1.0, 5.0],
-        }
-    )
+    rows = [{"prompt": f"Say {i}.", "chosen": f"yes {i} it is so", "rejected": f"no {i} it is"} for i in range(24)]
     monitor = OveroptimizationMonitor(0.05, window=3, stop=True, tell=lambda alarm: None)
     trainer = DPOTrainer(
         model=tiny_model(seed=0),
@@ -96,7 +88,8 @@ def test_in_trls_dpo_trainer(flipped: bool, tmp_path: Path) -> None:
             beta=0.5,
             gradient_checkpointing=False,
             disable_tqdm=True,
-            **losses,
+            loss_type=["sigmoid", "sft"],
+            loss_weights=[1.0, weight],
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tiny_tokenizer(),
@@ -109,6 +102,5 @@ def test_in_trls_dpo_trainer(flipped: bool, tmp_path: Path) -> None:
     first = [entry["rewards/chosen"] / 0.5 / monitor.tokens for entry in logged[:3]]
     assert monitor.alarms[0].value == pytest.approx(sum(first) / 3)
     assert logged[0]["rewards/chosen"] == pytest.approx(0, abs=1e-4)  # step 0 is the reference
-    print(flipped, [round(a.value, 3) for a in monitor.alarms], [round(a.bound, 3) for a in monitor.alarms])
-    assert monitor.raised is flipped
-    assert trainer.state.global_step == (monitor.alarms[-1].step if flipped else 12)
+    assert monitor.raised is (weight < 0)
+    assert trainer.state.global_step == (monitor.alarms[-1].step if weight < 0 else 12)
