@@ -2,8 +2,8 @@
 
     python benchmarks/max_displacement.py FOLDER [--arms dpo eta0.05 limit0.05] [--seeds 0 1 2]
 
-The quickstart's prompts with the first comparison of each, at its aggressive rate (2e-4, beta 0.01): 128 prompts seen
-once in 32 steps of 4; 64 held out, of which 32 are measured and 32 steer eta. Nothing is sampled. Finished runs in
+The quickstart's prompts with the first comparison of each, at its aggressive rate (2e-4, beta 0.01): 96 prompts seen
+once in 24 steps of 4; 48 held out, of which 16 are measured and 32 steer eta. Nothing is sampled. Finished runs in
 FOLDER are kept and not repeated.
 """
 
@@ -33,7 +33,7 @@ from safetyvalve.training import (  # noqa: E402
     run_training,
 )
 
-STEPS, LATE = 32, 16
+STEPS, LATE = 24, 12
 """Steps of a run; those at its end over which the constraint is averaged."""
 
 
@@ -45,7 +45,7 @@ class Row(NamedTuple):
     late: float
     """Mean over the last steps, on the responses that steer the multiplier; of an arm without one, not known."""
     held_out: float
-    """At the end, on 32 other held-out examples."""
+    """At the end, on 16 other held-out examples."""
     eta: float
     """Mean over the last steps."""
     accuracy: float
@@ -69,10 +69,10 @@ def run(folder: Path, arm: str, seed: int) -> Path:
     shutil.rmtree(path, ignore_errors=True)
     settings = RunSettings(
         name=path.name,
-        source=DataSource(_pairs(folder), held_out=64, max_examples=192),
+        source=DataSource(_pairs(folder), held_out=48, max_examples=144),
         objective=objective(arm),
         optimization=Optimization(steps=STEPS, prompts_per_step=4, learning_rate=2e-4, token_budget=4096, seed=seed),
-        observation=Observation(every=STEPS, held_out_examples=32, prompts=0),
+        observation=Observation(every=STEPS, held_out_examples=16, prompts=0),
         checkpointing=Checkpointing(0),
     )
     run_training(settings, path, progress=Progress(name=path.name))
