@@ -5,8 +5,9 @@
     python benchmarks/alarms.py --page                 render the tables of docs/alarms.md from that file
     python benchmarks/alarms.py --check                fail where the page is not what the file gives
 
-A simulated run has 10 evaluations of 64 prompts with one answer each. Scenarios are paired: run i of every scenario has
-the same prompts and the same noise, so that they differ by their course alone. What is assumed is in :func:`simulate`.
+A simulated run has 10 evaluations of 64 prompts (one scenario: 256) with one answer each. Scenarios are paired: run i
+of every scenario has the same prompts and the same noise, so that they differ by their course alone. What is
+assumed is in :func:`simulate`.
 """
 
 from __future__ import annotations
@@ -46,13 +47,23 @@ class Scenario(NamedTuple):
     length: float = 1.0
     repetition: float = 0.0
     spread: float = 1.0
+    at_once: bool = False
+    """There from the second evaluation on, where the others get there by the last."""
+    prompts: int = PROMPTS
+
+    def moved(self, k: int) -> tuple[float, float]:
+        """Share of its way at evaluation k, of the displacement and of what begins after the peak."""
+        if self.at_once:
+            return (float(k > 0),) * 2
+        return k / (EVALUATIONS - 1), max(0, k - PEAK) / (EVALUATIONS - 1 - PEAK)
 
 
 SCENARIOS = {
     "healthy": Scenario("healthy: the score rises and stays"),
-    "edge": Scenario("at every tolerance, score level", 0.0, 0.1, 1.25, 0.05, 1.25),
+    "edge": Scenario("at every tolerance from the second evaluation on", 0.0, 0.1, 1.25, 0.05, 1.25, at_once=True),
     "slight": Scenario("overoptimizing, slight", 0.25, 0.2, 1.5, 0.1, 1.5),
     "clear": Scenario("overoptimizing, clear", 0.5, 0.5, 1.75, 0.2, 2.0),
+    "many": Scenario("overoptimizing, clear, 256 prompts", 0.5, 0.5, 1.75, 0.2, 2.0, prompts=256),
     "strong": Scenario("overoptimizing, strong", 1.0, 1.5, 2.0, 0.4, 3.0),
 }
 FIELDS = {"displacement": 0.1, "proxy-gap": 0.0, "length": 0.25, "repetition": 0.05, "uncertainty": 0.25}
@@ -69,15 +80,16 @@ def simulate(scenario: Scenario, seed: int) -> Iterator[Evaluation]:
     examples, plus a third of its mean.
     """
     draw = np.random.default_rng(seed)
-    taste, talk = draw.normal(size=PROMPTS) * 0.4**0.5, draw.lognormal(-0.06, 0.35, PROMPTS)
-    knows = draw.gamma(4, 0.25, PROMPTS)
+    n = scenario.prompts
+    taste, talk = draw.normal(size=n) * 0.4**0.5, draw.lognormal(-0.06, 0.35, n)
+    knows = draw.gamma(4, 0.25, n)
     for k in range(EVALUATIONS):
-        late = max(0, k - PEAK) / (EVALUATIONS - 1 - PEAK)
-        noise, other = draw.normal(size=(2, PROMPTS)) * 0.6**0.5
+        along, late = scenario.moved(k)
+        noise, other = draw.normal(size=(2, n)) * 0.6**0.5
         rise = 0.5 * min(k, PEAK) / PEAK
-        lengths = 40 * talk * draw.lognormal(-0.06, 0.35, PROMPTS)
-        repeats, unsure = draw.beta(0.3, 6, PROMPTS), draw.gamma(8, 1 / 8, PROMPTS)
-        moved, each = scenario.displacement * k / (EVALUATIONS - 1), draw.normal(size=EXAMPLES)
+        lengths = 40 * talk * draw.lognormal(-0.06, 0.35, n)
+        repeats, unsure = draw.beta(0.3, 6, n), draw.gamma(8, 1 / 8, n)
+        moved, each = scenario.displacement * along, draw.normal(size=EXAMPLES)
         changes = -moved + (0.4 * min(1.0, 4 * moved) + moved / 3) * each
         yield Evaluation(
             k,
@@ -93,9 +105,9 @@ def simulate(scenario: Scenario, seed: int) -> Iterator[Evaluation]:
 def onset(name: str, scenario: Scenario) -> int | None:
     """First evaluation at which an alarm's matter is true of the course itself; None where it never is."""
     for k in range(1, EVALUATIONS):
-        late = max(0, k - PEAK) / (EVALUATIONS - 1 - PEAK)
+        along, late = scenario.moved(k)
         now = {
-            "displacement": scenario.displacement * k / (EVALUATIONS - 1),
+            "displacement": scenario.displacement * along,
             "proxy-gap": scenario.fall * late,
             "length": (scenario.length - 1) * late,
             "repetition": scenario.repetition * late,
@@ -173,7 +185,7 @@ def tables(record: dict[str, Any]) -> str:
         f"`proxy-gap`: its peak), in evaluations of {EVALUATIONS - 1}; *early* counts runs that raised before it.\n"
     )
     out.append("| scenario | " + " | ".join(ALARMS) + " |\n|" + " --- |" * (len(ALARMS) + 1))
-    for key in ("slight", "clear", "strong"):
+    for key in ("slight", "clear", "many", "strong"):
         rows = record["scenarios"][key]
         out.append(f"| {SCENARIOS[key].title} | " + " | ".join(_detected(rows[n], runs) for n in ALARMS) + " |")
     if record.get("real"):
