@@ -27,6 +27,7 @@ COMMANDS = [
     ["annotate", "plan"],
     ["judge"],
     ["stats"],
+    *(["release", name] for name in ("init", "status", "record", "decide", "approve", "rollback")),
     ["testbed"],
 ]
 

@@ -21,6 +21,7 @@ from safetyvalve.cli import (
     judge,
     plan,
     quickstart,
+    release,
     report,
     resume,
     reward,
@@ -52,6 +53,7 @@ app.command("plan")(plan.plan)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
 app.command("convert")(convert.convert)
+app.add_typer(release.app, name="release")
 app.add_typer(reward.app, name="reward")
 app.add_typer(testbed.app, name="testbed")
 
