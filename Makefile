@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup quickstart test test-slow check bench clean
+.PHONY: setup quickstart tour test test-slow check bench clean
 
 setup: $(INSTALLED) ## install into .venv, and convert the model that the quickstart trains
 	$(BIN)/python -c "from safetyvalve.models import resolve; print('model:', resolve('smollm2-135m'))"
@@ -18,6 +18,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 quickstart: setup ## align a model by DPO and by RPO on the same data, and report (ten minutes)
 	$(BIN)/safetyvalve quickstart
+
+tour: setup ## the whole road, from data to a decision, with scripted annotators (under twenty minutes)
+	$(BIN)/safetyvalve tour
 
 test: $(INSTALLED) ## the default suite
 	$(BIN)/pytest

@@ -29,6 +29,7 @@ from safetyvalve.cli import (
     roi,
     stats,
     testbed,
+    tour,
     train,
 )
 from safetyvalve.cli.noise import leave_out_noise
@@ -44,6 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("quickstart")(quickstart.quickstart)
+app.command("tour")(tour.tour)
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(data.app, name="data")
 app.command("train", cls=configured.ConfiguredCommand)(train.train)
