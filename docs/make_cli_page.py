@@ -27,7 +27,7 @@ COMMANDS = [
     ["annotate", "plan"],
     ["judge"],
     ["stats"],
-    *(["release", name] for name in ("init", "status", "record", "decide", "approve", "rollback")),
+    *(["release", name] for name in ("init", "status", "record", "decide", "approve", "rollback", "simulate")),
     ["testbed"],
 ]
 
