@@ -28,6 +28,8 @@ COMMANDS = [
     ["judge"],
     ["stats"],
     *(["release", name] for name in ("init", "status", "record", "decide", "approve", "rollback", "simulate")),
+    ["kpi"],
+    ["roi"],
     ["testbed"],
 ]
 
