@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from safetyvalve.release.staged.decision import assess, decide
 from safetyvalve.release.staged.folder import open_release, read_release
 from safetyvalve.release.staged.valve import ValveReading, read_valve
+from safetyvalve.stats import read_verdicts, resolve
+from safetyvalve.stats.resolve import Resolved
 from tests.release.staged.material import good, release, rows, take_in
 
 
@@ -89,3 +93,28 @@ def test_a_reward_that_is_required_is_waited_for(tmp_path) -> None:  # type: ign
     folder = release(tmp_path / "r", valve={"required": True})
     take_in(folder, good())
     assert assess(read_release(folder)).reasons[0][0] == "no_reward"
+
+
+PANDALM = Path(__file__).parents[4] / "shared" / "data" / "pandalm-human-testset.jsonl"
+
+
+@pytest.mark.skipif(not PANDALM.exists(), reason="PandaLM's human test set is not here")
+@pytest.mark.parametrize(("reward", "state", "rate"), [("brevity", "tripped", 0.349), ("length", "shut", 0.651)])
+def test_real_people_on_real_answers(reward: str, state: str, rate: float) -> None:
+    """Of two models' answers the candidate gives the one with the higher reward, the control the other. What is short
+    is not what people like: a policy that is optimised for it trips the valve, one for length does not, here."""
+    sign = 1.0 if reward == "length" else -1.0
+    items: dict[str, list[Resolved]] = {}
+    for entry in resolve(v for v in read_verdicts(PANDALM).verdicts if v.rater_kind == "human"):
+        items.setdefault(entry.item, []).append(entry)
+    candidate, control, people = {}, {}, {}
+    for item, entries in items.items():
+        a, b = (sign * float(length or 0) for length in (entries[0].length_a, entries[0].length_b))
+        if a != b:
+            candidate[item], control[item] = max(a, b), min(a, b)
+            score = sum(e.score or 0.0 for e in entries) / len(entries)
+            people[item] = score if a > b else 1 - score
+    found = read_valve(candidate, control, people)
+    assert found.state == state
+    assert len(people) == 981
+    assert found.people is not None and found.people.estimate == pytest.approx(rate, abs=0.001)
