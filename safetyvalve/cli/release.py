@@ -122,7 +122,9 @@ def record(
                 typer.echo("  " + words("recorded.earlier", n=done.earlier))
             for reason, n in done.left_out.items():
                 typer.echo("  " + words("recorded.left_out", n=n, reason=reason))
-        found = stop_on_harm(release)
+            found = stop_on_harm(release)  # after each: a later file may be refused
+            if found.outcome == "rollback":
+                break
         typer.echo(words("head", head=release.head))
     if found.outcome == "rollback":
         for code, values in found.reasons:

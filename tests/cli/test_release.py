@@ -83,3 +83,13 @@ def test_simulate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "20 simulated releases" in out and "taken to pass at once: harm" in out
     assert main(["release", "simulate", str(folder), "--releases", "20", "--days", "10", "--json", "--lang", "ja"]) == 0
     assert json.loads(capsys.readouterr().out)["releases"] == 20
+
+
+def test_harm_in_the_first_file_takes_the_traffic_away_whatever_the_second_is(tmp_path: Path) -> None:
+    from tests.release.staged.material import rows
+
+    folder = release(tmp_path / "r")
+    harm = [*rows("harm", [1, 0] * 100), *rows("harm", [0] * 200, variant="control")]
+    files = [write(tmp_path / "harm.jsonl", harm), tmp_path / "missing.jsonl"]
+    assert main(["release", "record", str(folder), *map(str, files)]) == 13
+    assert json.loads((folder / "traffic.json").read_text())["state"] == "rolled back"
