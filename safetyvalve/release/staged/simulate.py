@@ -312,7 +312,7 @@ def _pairs(guardrail: Guardrail, mean: float, rate: float, releases: int, draw: 
 
 def _merged(levels: Floats, chance: Floats) -> tuple[Floats, Floats]:
     unique, where = np.unique(np.round(levels, 9), return_inverse=True)
-    return unique, np.bincount(where.ravel(), weights=chance)
+    return unique, np.bincount(where.ravel(), weights=chance).astype(np.float64)
 
 
 def _series(
