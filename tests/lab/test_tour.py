@@ -13,7 +13,7 @@ from safetyvalve.cli import main
 from safetyvalve.errors import RunError
 from safetyvalve.lab.quickstart.rubric import load_prompts
 from safetyvalve.lab.tour.annotators import judge_all, read_page
-from safetyvalve.lab.tour.material import CONTROL, RELEASE, answer_rows, write_answers, write_traffic
+from safetyvalve.lab.tour.material import CONTROL, RELEASE, answer_rows, write_answers, write_observations
 from safetyvalve.lab.tour.road import Road, travel
 from tests.annotate.serving import Server
 
@@ -27,6 +27,7 @@ def a_run(folder: Path, last: str, prompts: int = 6) -> Path:
                 "probe": p.id,
                 "prompt": [{"role": "user", "content": p.prompt}],
                 "response": f"{' '.join(group[0] for group in p.key_terms)} {end}",
+                "proxy_reward": float(step),
             }
             for p in load_prompts()[:prompts]
         ]
@@ -39,7 +40,7 @@ def test_rows_hold_the_first_and_the_last_answers(tmp_path: Path) -> None:
     rows = answer_rows({"dpo": a_run(tmp_path / "a", "is short."), "rpo": a_run(tmp_path / "b", "is whole.")})
     assert len(rows) == 6
     responses = rows[0]["responses"]
-    assert isinstance(responses, dict)
+    assert rows[0]["rewards"] == {CONTROL: 0.0, "dpo": 12.0, "rpo": 12.0}
     assert set(responses) == {CONTROL, "dpo", "rpo"}
     assert responses[CONTROL].endswith("so on")
     assert responses["rpo"].endswith("is whole.")
@@ -63,6 +64,7 @@ def test_a_page_is_read_as_a_person_would() -> None:
 def test_scripted_annotators_judge_in_the_real_app(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = answer_rows({"rpo": a_run(tmp_path / "b", "are what matters here.", prompts=8)})
     write_answers(rows, tmp_path / "answers.jsonl")
+    assert "rewards" not in (tmp_path / "answers.jsonl").read_text()
     database = tmp_path / "annotate.db"
     server = Server(tmp_path / "answers.jsonl", "--db", database, "--overlap", 2, invites=3)
     try:
@@ -82,9 +84,10 @@ def test_a_release_takes_the_tours_evidence(tmp_path: Path, capsys: pytest.Captu
     started = ["release", "init", str(release), "--candidate", "rpo", "--control", CONTROL, "--trainer", "tour-trainer"]
     assert main(started) == 0
     (release / "release.yaml").write_text(RELEASE)
-    write_traffic(traffic, "shadow", datetime.now(UTC), units=50, paired=True, seed=0)
+    rows = answer_rows({"rpo": a_run(tmp_path / "b", "are what matters here.")})
+    write_observations(traffic, "shadow", datetime.now(UTC), rows, units=50, paired=True, seed=0)
     with traffic.open(newline="") as stream:
-        assert len(list(csv.DictReader(stream))) == 100
+        assert len(list(csv.DictReader(stream))) == 112
     assert main(["release", "record", str(release), str(traffic)]) == 0
     assert main(["release", "status", str(release)]) == 11  # nobody has judged
 

@@ -8,10 +8,11 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from safetyvalve.errors import RunError
 
-__all__ = ["CONTROL", "RELEASE", "answer_rows", "write_answers", "write_traffic"]
+__all__ = ["CONTROL", "RELEASE", "answer_rows", "write_answers", "write_observations"]
 
 CONTROL = "production"
 """The model before training, as if it were what is out."""
@@ -60,8 +61,8 @@ _HARM = 0.004
 """Of both variants: the simulated traffic says nothing about the trained model."""
 
 
-def answer_rows(runs: Mapping[str, Path]) -> list[dict[str, object]]:
-    """Rows for the labelling app: every sampled prompt with the control's and each run's last answer.
+def answer_rows(runs: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """Rows for the labelling app: each sampled prompt with the control's and the runs' last answers, and rewards.
 
     Args:
         runs: folders by the name that their model gets.
@@ -69,23 +70,24 @@ def answer_rows(runs: Mapping[str, Path]) -> list[dict[str, object]]:
     Raises:
         RunError: a run without samples at two steps, or runs that sampled other prompts.
     """
-    found: dict[str, dict[str, str]] = {}
-    prompts: dict[str, object] = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, run in runs.items():
         files = sorted((run / "samples").glob("step-*.jsonl"), key=lambda f: int(f.stem.removeprefix("step-")))
         if len(files) < 2:
             raise RunError(f"run '{run}' has samples of {len(files)} steps; its first and its last are needed.")
         for file, model in ((files[0], CONTROL), (files[-1], name)):
             for row in _first_of_each(file):
-                prompts[row["probe"]] = row["prompt"]
-                found.setdefault(row["probe"], {}).setdefault(model, row["response"])
+                empty = {"probe": row["probe"], "prompt": row["prompt"], "responses": {}, "rewards": {}}
+                entry = found.setdefault(row["probe"], empty)
+                entry["responses"].setdefault(model, row["response"])
+                entry["rewards"].setdefault(model, row["proxy_reward"])
     models = {CONTROL, *runs}
-    if any(set(responses) != models for responses in found.values()):
+    if any(set(row["responses"]) != models for row in found.values()):
         raise RunError("the runs sampled different prompts; train them on one split.")
-    return [{"prompt": prompts[probe], "responses": responses} for probe, responses in found.items()]
+    return list(found.values())
 
 
-def _first_of_each(file: Path) -> Iterator[dict[str, str]]:
+def _first_of_each(file: Path) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -95,26 +97,34 @@ def _first_of_each(file: Path) -> Iterator[dict[str, str]]:
 
 
 def write_answers(rows: Sequence[Mapping[str, object]], file: Path) -> None:
-    """One JSON object a line."""
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    """One JSON object a line, without rewards: nobody who judges may see them."""
+    kept = [{key: row[key] for key in ("prompt", "responses")} for row in rows]
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
 
 
-def write_traffic(file: Path, stage: str, now: datetime, *, units: int, paired: bool, seed: int) -> None:
-    """Observations of harm that nobody made: both variants alike, so that they decide nothing about the model.
+def write_observations(
+    file: Path, stage: str, now: datetime, rows: Sequence[Mapping[str, Any]], *, units: int, paired: bool, seed: int
+) -> None:
+    """For `safetyvalve release record`: rewards of the judged answers, and harm that nobody saw.
+
+    Harm is drawn alike for both variants, so that it decides nothing about the model; its units are named simulated.
 
     Args:
-        file: CSV for `safetyvalve release record`.
+        file: CSV to write.
         stage: in which they count.
         now: their time.
-        units: of each variant.
+        rows: of :func:`answer_rows`, with their rewards.
+        units: simulated ones of each variant.
         paired: both variants on the same units, as in a stage without traffic.
         seed: of the draws.
     """
     draw = random.Random(f"{seed} {stage}")
     with file.open("w", newline="", encoding="utf-8") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["time", "stage", "variant", "metric", "unit", "value"])
+        sheet = csv.writer(stream)
+        sheet.writerow(["time", "stage", "variant", "metric", "unit", "value"])
         for variant in (CONTROL, "rpo"):
             for i in range(units):
                 unit = f"simulated-{stage}-{i}" if paired else f"simulated-{stage}-{variant}-{i}"
-                rows.writerow([now.isoformat(), stage, variant, "harm", unit, int(draw.random() < _HARM)])
+                sheet.writerow([now.isoformat(), stage, variant, "harm", unit, int(draw.random() < _HARM)])
+            for row in rows:
+                sheet.writerow([now.isoformat(), stage, variant, "reward", row["probe"], row["rewards"][variant]])

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from safetyvalve.errors import RunError
 from safetyvalve.lab.tour.annotators import Judged, judge_all
-from safetyvalve.lab.tour.material import CONTROL, RELEASE, answer_rows, write_answers, write_traffic
+from safetyvalve.lab.tour.material import CONTROL, RELEASE, answer_rows, write_answers, write_observations
 
 __all__ = ["Road", "travel"]
 
@@ -115,16 +115,19 @@ class _Tour:
         self.title(f"Stage {stage}: judged in the real app by scripted annotators, who are no people")
         half = len(self.rows) // 2
         answers, votes = self.output / f"answers-{stage}.jsonl", self.output / f"votes-{stage}"
-        write_answers(self.rows[:half] if paired else self.rows[half:], answers)
+        rows = self.rows[:half] if paired else self.rows[half:]
+        write_answers(rows, answers)
         database = self.output / f"annotate-{stage}.db"
         judged = self.judge(answers, database)
         self.say(f"votes: {dict(judged.votes)}, corrections: {judged.corrections}")
         self.run("annotate", "export", votes, "--db", database)
         self.run("stats", votes / "verdicts.jsonl")
         self.votes.append(votes)
-        traffic = self.output / f"simulated-{stage}.csv"
-        write_traffic(traffic, stage, datetime.now(UTC), units=self.road.units, paired=paired, seed=self.road.seed)
-        self.run("release", "record", self.release, traffic, votes / "verdicts.jsonl", accepted=_PAUSED)
+        observed = self.output / f"observations-{stage}.csv"
+        write_observations(
+            observed, stage, datetime.now(UTC), rows, units=self.road.units, paired=paired, seed=self.road.seed
+        )
+        self.run("release", "record", self.release, observed, votes / "verdicts.jsonl", accepted=_PAUSED)
         self.run("release", "status", self.release, *self.lang, accepted=_PAUSED)
         self.run(
             *("release", "approve", self.release, "--approver", "tour-approver"),
