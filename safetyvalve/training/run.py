@@ -36,8 +36,9 @@ from safetyvalve.training.memory import check_weights_fit
 from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import PolicyTrainer
 from safetyvalve.training.progress import Progress
-from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
+from safetyvalve.training.sampling import Probe, SampleMeter
 from safetyvalve.training.saving import TrainedModel
+from safetyvalve.training.scoring import Proxy, SampleScorer, Scorer
 from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, Observation, Optimization
 from safetyvalve.training.trackers import RecordedArguments, Trackers
 from safetyvalve.training.trainer import resident_gib
@@ -123,6 +124,9 @@ def train_policy(
     base: BaseModel | None = None,
     resume: bool = False,
     scorer: Scorer | None = None,
+    proxy: Proxy | None = None,
+    held_out_member: Proxy | None = None,
+    observed: Sequence[Probe] | None = None,
     progress: Progress | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and leave the record and the trained model in ``folder``.
@@ -143,6 +147,8 @@ def train_policy(
         resume: go on from the last checkpoint in ``folder``, or from the start where there is none. On the CPU, with as
             many threads as before, the result is bitwise that of a run that was never stopped.
         scorer: independent score of samples, never used in training.
+        proxy, held_out_member: reward models that score the samples too.
+        observed: prompts that are sampled instead of held-out ones.
         progress: what a person sees; None says nothing.
 
     Raises:
@@ -192,7 +198,7 @@ def train_policy(
     evaluate = _Evaluate(
         HeldOutMeter(referenced[len(train) + len(joining) :], objective, forward),
         SampleMeter(
-            _probes(held_out, observation.prompts),
+            _probes(held_out, observation.prompts) if observed is None else observed[: observation.prompts],
             reference=policies.reference,
             reference_mode=policies.reference_mode,
             tokenizer=tokenizer,
@@ -201,7 +207,13 @@ def train_policy(
             max_new_tokens=observation.max_new_tokens,
             seed=optimization.seed,
             forward=forward,
-            scorer=scorer,
+            scorer=SampleScorer(
+                independent=scorer,
+                proxy=proxy,
+                held_out_member=held_out_member,
+                autocast=optimization.autocast,
+                say=progress.line,
+            ),
         ),
         folder,
         observation.every,
