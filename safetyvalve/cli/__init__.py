@@ -23,6 +23,7 @@ from safetyvalve.cli import (
     report,
     resume,
     reward,
+    sample,
     stats,
     testbed,
     train,
@@ -46,6 +47,7 @@ app.command("train", cls=configured.ConfiguredCommand)(train.train)
 app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
+app.command("sample")(sample.sample)
 app.command("report")(report.report)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
