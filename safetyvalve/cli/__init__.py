@@ -16,6 +16,7 @@ from safetyvalve.cli import (
     configured,
     convert,
     data,
+    diagnose,
     doctor,
     init,
     judge,
@@ -48,6 +49,7 @@ app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
 app.command("sample")(sample.sample)
+app.command("diagnose")(diagnose.diagnose)
 app.command("report")(report.report)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
