@@ -1,4 +1,4 @@
-"""The report's section on overoptimization as it was observed: figures, fits and the proxy's gap, from diagnose.json."""
+"""The report's section on overoptimization as it was observed: figures, fits and the proxy's gap."""
 
 from __future__ import annotations
 

@@ -506,5 +506,7 @@ MESSAGES: dict[str, str] = {
     ),
     "observed.caution.few_prompts": "係数あたりのプロンプトが10に満たないため、区間は狭すぎると考えてください。",
     "observed.caution.entangled": "共変量が互いに決まるため（分散拡大係数が10超）、単独では読めません。",
-    "observed.stale": "診断が別のサンプルのものなので省きました：{runs}。safetyvalve diagnose をもう一度実行してください。",
+    "observed.stale": (
+        "診断が別のサンプルのものなので省きました：{runs}。safetyvalve diagnose をもう一度実行してください。"
+    ),
 }
