@@ -215,6 +215,11 @@ def train(
             print(line)
         return
     run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name))
+    if proxy is not None and sample_prompts > 0:
+        from safetyvalve.cli.diagnose import diagnose
+
+        diagnose([folder], lang=lang)
+        return
     from safetyvalve.cli.report import report
 
     report([folder], output=None, lang=lang)

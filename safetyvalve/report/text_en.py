@@ -486,7 +486,7 @@ MESSAGES: dict[str, str] = {
     "observed.why.no_other": "Nothing but the proxy scored these samples, so its gap is unknown.",
     "observed.peak.within": "{distance} ({low} to {high})",
     "observed.peak.unsure": "unsure: {distance} ({low} to {high}); within the range in {share}% of bootstrap samples",
-    "observed.peak.none": "no peak up to {reach} (one in {share}% of bootstrap samples)",
+    "observed.peak.none": "no peak up to {reach} (a peak in {share}% of bootstrap samples)",
     "observed.head.who": "Score",
     "observed.head.form": "Form",
     "observed.head.alpha": "α",
