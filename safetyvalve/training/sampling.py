@@ -144,7 +144,7 @@ class SampleMeter:
                 record["independent_score"] = None
             return {}
         prompts = [self.probes[s.prompt_index].prompt for s in samples]
-        scored = self.scorer(prompts, [s.text for s in samples], first=self._first is None)
+        scored = self.scorer(prompts, [s.text for s in samples], first=self._first is None and not self.scorer.begun)
         for record, row in zip(records, scored.rows, strict=True):
             record |= row
         return {f"{name}_unscored": count for name, count in scored.unscored.items()}

@@ -64,6 +64,8 @@ class SampleScorer:
     ) -> None:
         self.independent, self.proxy, self.held_out_member = independent, proxy, held_out_member
         self.autocast, self.say = autocast, say
+        self.begun = False
+        """Whether anything was scored yet."""
 
     def __call__(self, prompts: Sequence[Prompt], answers: Sequence[str], *, first: bool) -> Scored:
         """Score answers.
@@ -85,6 +87,7 @@ class SampleScorer:
             if missing := sum(row.get(field) is None for row in rows):
                 unscored[name] = missing
                 self.say(f"{_TITLES[name]}: {missing} of {len(rows)} answers are unscored")
+        self.begun = True
         return Scored(rows, unscored)
 
     def _sources(
