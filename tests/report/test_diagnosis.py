@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from safetyvalve.cli import main
+from safetyvalve.data import Encoded
 from safetyvalve.errors import DataError, RunError
 from safetyvalve.report import build_report, read_run
 from safetyvalve.report.diagnosis import diagnose, diagnose_pool
@@ -18,9 +21,11 @@ from safetyvalve.report.scored_pool import read_pool
 from tests.report.runs import STEPS, make_run, write_lines
 
 
-def scored_run(folder: Path, *, gold: bool = True, dead_from: int | None = None) -> Path:
+def scored_run(
+    folder: Path, *, gold: bool = True, dead_from: int | None = None, config: Mapping[str, Any] | None = None
+) -> Path:
     """d = sqrt(KL) is 0, 1, 2, 3, 4; the proxy gains d, the independent score d (1 - 0.2 d), whose top is at 2.5."""
-    make_run(folder, folder.name, [0.0] * 5 if gold else None)
+    make_run(folder, folder.name, [0.0] * 5 if gold else None, config=config)
     draw = random.Random(0)
     tastes = [draw.gauss(0, 0.3) for _ in range(24)]
     for i, step in enumerate(STEPS):
@@ -144,3 +149,44 @@ def test_scores_that_do_not_join_are_refused(tmp_path: Path) -> None:
     write_lines(scores, [{"id": 3}])
     with pytest.raises(DataError, match="response_id with reward"):
         read_pool(pool, scores)
+
+
+class Letters:
+    """An encoder by counts of letters, which remembers what it was asked."""
+
+    name, latin_only = "letters", True
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, texts: Sequence[str]) -> Encoded:
+        self.asked += texts
+        counts = np.array([[1 + t.count(c) for c in "abcdefgh"] for t in texts], dtype=np.float32)
+        return Encoded(counts / np.linalg.norm(counts, axis=1, keepdims=True), 0.0, 0)
+
+
+def test_distances_from_the_data_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data.jsonl"
+    pairs = [{"prompt": f"Question {i}?", "chosen": f"abc {i}", "rejected": f"hgf {i}"} for i in range(12)]
+    write_lines(data, pairs)
+    run = scored_run(tmp_path / "run", config={"data": str(data), "held_out": 4})
+    encoder = Letters()
+    monkeypatch.setattr("safetyvalve.encoders.load_encoder", lambda name: encoder)
+    assert main(["diagnose", str(run), "--bootstrap", "100"]) == 0
+    first = json.loads((run / "diagnose.json").read_text())
+    assert len(encoder.asked) == 2 * 8 + 240  # responses of the training part, and the samples
+    file = run / "distances.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:200]) + lines[200][:20])
+    encoder.asked.clear()
+    assert main(["diagnose", str(run), "--bootstrap", "100"]) == 0
+    assert len(encoder.asked) == 2 * 8 + 40
+    assert json.loads((run / "diagnose.json").read_text()) == first
+    assert "distance" not in first["gap"]["absent"]
+
+
+def test_data_that_is_gone_leaves_only_the_distance_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = scored_run(tmp_path / "run", config={"data": str(tmp_path / "gone.jsonl")})
+    assert main(["diagnose", str(run), "--bootstrap", "100"]) == 0
+    assert "distance from the data is left out" in capsys.readouterr().err
+    assert "distance" in json.loads((run / "diagnose.json").read_text())["gap"]["absent"]
