@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Overoptimization under control: a known gold, a proxy that learned from few of its labels, policies against it.",
+    help="Controlled overoptimization: a known gold, a proxy that learned from few of its labels, policies against it.",
     no_args_is_help=True,
 )
 FOLDER = Path("runs/lab")
@@ -73,6 +73,7 @@ def run(
     A pool of answers is drawn and scored by the gold; each seed draws few labels, trains a proxy on them, and optimises
     best of n, DPO, RPO and their pessimistic forms against the proxy. Nothing that is finished is made again.
     """
+    options = dict(locals())
     keep_freed_memory()
     from safetyvalve.data import load_serving_prompts
     from safetyvalve.lab.experiment import BEST_OF_N, POLICIES, PRESETS, LabSettings, run_lab
@@ -80,7 +81,7 @@ def run(
 
     if preset not in PRESETS:
         raise UsageError(f"--preset is '{preset}'; accepted: {', '.join(PRESETS)}.")
-    given = {f.name: value for f in fields(LabSettings) if (value := locals().get(f.name)) is not None}
+    given = {f.name: value for f in fields(LabSettings) if (value := options.get(f.name)) is not None}
     if method is not None:
         if unknown := [m for m in method if m not in POLICIES]:
             raise UsageError(f"--method is '{unknown[0]}'; accepted: {', '.join(POLICIES)}. Best of n is always there.")
@@ -120,7 +121,7 @@ def _gold(name: str) -> Gold:
         return model_gold(name, load_reward(name))
     if name != "rubric" and ":" not in name:
         raise UsageError(
-            f"--gold is '{name}', which is no folder; accepted: rubric, module:function, or the folder of a reward model."
+            f"--gold is '{name}', which is no folder; accepted: rubric, module:function, or a reward model's folder."
         )
     function = load_scorer("quickstart-rubric" if name == "rubric" else name)
     assert function is not None
