@@ -21,7 +21,7 @@ from safetyvalve.data import (
     split_by_opening,
     tokenize_answers,
 )
-from safetyvalve.errors import DataError, UsageError
+from safetyvalve.errors import DataError, RunError, UsageError
 from safetyvalve.generation import sample
 from safetyvalve.hashing import content_hash
 from safetyvalve.lab.experiment.gold import Gold, check_alive
@@ -30,7 +30,20 @@ from safetyvalve.lab.experiment.stages import Row, by_id, stage
 from safetyvalve.models import load_model
 from safetyvalve.training import Progress
 
-__all__ = ["Division", "Pool", "autocast_of", "divide", "draw_pool", "prompt_id", "save_divided"]
+__all__ = [
+    "Division",
+    "Pool",
+    "autocast_of",
+    "divide",
+    "draw_pool",
+    "ordered_pairs",
+    "prompt_id",
+    "read_pool",
+    "save_divided",
+]
+
+
+POOL_FILE, GOLD_FILE = "pool.jsonl", "gold.jsonl"
 
 
 class Pool(NamedTuple):
@@ -100,18 +113,32 @@ def draw_pool(folder: Path, settings: LabSettings, prompts: Sequence[Prompt], go
         check_alive(gold.record["name"], given)
         return [{"response_id": name, "gold": score} for name, score in zip(unique, given, strict=True)]
 
-    rows = stage(folder / "pool.jsonl", answers)
-    file = folder / "gold.jsonl"
-    scored = by_id(stage(file, scores), [r["response_id"] for r in rows], file)
-    pool = Pool({}, rows, {name: row["gold"] for name, row in scored.items()}, 0)
-    everything = {r["prompt_id"]: _prompt(r) for r in rows}
-    usable = {name: p for name, p in everything.items() if _told_apart(pool, name)}
-    pool = pool._replace(prompts=usable, set_aside=len(everything) - len(usable))
+    rows = stage(folder / POOL_FILE, answers)
+    stage(folder / GOLD_FILE, scores)
+    pool = read_pool(folder)
     progress.line(
         f"gold '{gold.record['name']}': {pool.unscored} of {len(rows)} answers unscored, {pool.set_aside} prompts set "
         "aside whose answers it does not tell apart"
     )
     return pool
+
+
+def read_pool(folder: Path) -> Pool:
+    """The pool that :func:`draw_pool` left.
+
+    Raises:
+        RunError: it is not finished.
+        DataError: answers without a row in the gold's file.
+    """
+    for name in (POOL_FILE, GOLD_FILE):
+        if not (folder / name).is_file():
+            raise RunError(f"'{folder}' has no {name} yet. Go on with `safetyvalve lab run`.")
+    rows, file = stage(folder / POOL_FILE, list), folder / GOLD_FILE
+    scored = by_id(stage(file, list), [r["response_id"] for r in rows], file)
+    pool = Pool({}, rows, {name: row["gold"] for name, row in scored.items()}, 0)
+    everything = {r["prompt_id"]: _prompt(r) for r in rows}
+    usable = {name: p for name, p in everything.items() if _told_apart(pool, name)}
+    return pool._replace(prompts=usable, set_aside=len(everything) - len(usable))
 
 
 def _told_apart(pool: Pool, prompt: str) -> bool:

@@ -21,7 +21,9 @@ from safetyvalve.rewards import RewardModel, aggregate, load_reward
 from safetyvalve.training import DataSource, ModelSource, Optimization, Progress
 from safetyvalve.training.reward import Ensemble, RewardSettings, Uncertainty, train_reward
 
-__all__ = ["Proxy", "learn_proxy", "run_folder"]
+__all__ = ["PROXY_FILE", "Accuracy", "Proxy", "accuracy", "learn_proxy", "read_proxy", "run_folder"]
+
+PROXY_FILE = "proxy.jsonl"
 
 Floats = NDArray[np.float64]
 
@@ -80,10 +82,20 @@ def learn_proxy(
         )
         return [{"response_id": name, "members": members} for name, members in zip(unique, given, strict=True)]
 
-    file = folder / "proxy.jsonl"
+    stage(folder / PROXY_FILE, scores)
+    return read_proxy(folder, settings, pool)
+
+
+def read_proxy(folder: Path, settings: LabSettings, pool: Pool) -> Proxy:
+    """The proxy that :func:`learn_proxy` left in a seed's folder, whose scores of the pool are there.
+
+    Raises:
+        DataError: an answer of the pool without a row.
+    """
+    file = folder / PROXY_FILE
     wanted = [r["response_id"] for r in pool.rows if r["prompt_id"] in pool.prompts]
-    proxy.members = {name: row["members"] for name, row in by_id(stage(file, scores), wanted, file).items()}
-    return proxy
+    found = by_id(stage(file, list), wanted, file)
+    return Proxy(folder / "proxy", settings, {name: row["members"] for name, row in found.items()})
 
 
 def run_folder(run: Path, train: Callable[[bool], object]) -> None:
