@@ -18,7 +18,15 @@ from safetyvalve.rewards.record import Aggregation
 from safetyvalve.rewards.scores import Floats, aggregate, spread
 from safetyvalve.stats import Interval, clustered_mean
 
-__all__ = ["ComparedPair", "accuracy_interval", "distribution", "evaluate_pairs", "pairs_to_judge", "right"]
+__all__ = [
+    "ComparedPair",
+    "accuracy_interval",
+    "distribution",
+    "evaluate_pairs",
+    "pairs_to_judge",
+    "rank_correlation",
+    "right",
+]
 
 
 class ComparedPair(NamedTuple):
@@ -160,14 +168,20 @@ def _length_bias(pairs: Sequence[ComparedPair], margins: Floats, clusters: Seque
     people = (difference[unequal] > 0).astype(float)
     model = np.where(difference[unequal] > 0, right(margins[unequal]), 1 - right(margins[unequal]))
     units = [c for c, keep in zip(clusters, unequal, strict=True) if keep]
-    rank = stats.spearmanr(margins[unequal], difference[unequal]).statistic if unequal.sum() > 2 else math.nan
     return {
         "unequal": int(unequal.sum()),
         "people_prefer_longer": said(clustered_mean(people, units)),
         "model_prefers_longer": said(clustered_mean(model, units)),
         "difference": said(clustered_mean(model - people, units)),
-        "rank_correlation": float(rank) if math.isfinite(rank) else None,
+        "rank_correlation": rank_correlation(margins[unequal], difference[unequal]),
     }
+
+
+def rank_correlation(one: Floats, other: Floats) -> float | None:
+    """Spearman's; None where a column is constant, or there are fewer than three."""
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    return float(stats.spearmanr(one, other).statistic)
 
 
 def _slices(pairs: Sequence[ComparedPair], margins: Floats) -> dict[str, dict[str, Any]]:

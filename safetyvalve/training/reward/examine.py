@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
 
 from safetyvalve.data import Message, PreferenceExample
 from safetyvalve.errors import DataError, UsageError
@@ -31,7 +30,7 @@ from safetyvalve.rewards import (
     spread,
     staleness,
 )
-from safetyvalve.rewards.evaluation import ComparedPair, said
+from safetyvalve.rewards.evaluation import ComparedPair, rank_correlation, said
 from safetyvalve.rewards.folder import reward_folder
 from safetyvalve.rewards.ledger import ScoreLine
 from safetyvalve.rewards.scores import Floats
@@ -137,7 +136,7 @@ class Examiner:
                 continue
             golds = np.array([np.nan if a.score is None else a.score for a in answers])
             both = known & np.isfinite(golds)
-            rank = stats.spearmanr(columns.reward[both], golds[both]).statistic if both.sum() >= LEAST_SAMPLES else None
+            rank = rank_correlation(columns.reward[both], golds[both]) if both.sum() >= LEAST_SAMPLES else None
             steps[str(step)] = {
                 "n": len(units),
                 "unscored": int((~known).sum()),
@@ -145,7 +144,7 @@ class Examiner:
                 "spread": float(columns.spread[known].mean()),
                 "width": None if columns.width is None else float(columns.width[known].mean()),
                 "beyond": self._beyond(columns),
-                "rank_correlation_with_independent_score": None if rank is None or np.isnan(rank) else float(rank),
+                "rank_correlation_with_independent_score": rank,
             }
         return steps
 
