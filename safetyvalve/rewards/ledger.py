@@ -24,6 +24,8 @@ __all__ = ["Item", "ScoreLine", "Written", "join_scores", "read_scores", "score_
 
 SLAB = 32
 """Prompts that are scored between two writes."""
+_BEGINNING = b'{"response_id"'
+"""Of every line."""
 
 
 class Item(NamedTuple):
@@ -161,10 +163,13 @@ def _known(file: Path, stamp: Mapping[str, str]) -> dict[str, ScoreLine]:
         return {}
     data = file.read_bytes()
     whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        os.truncate(file, whole)
-    found = read_scores(file) if whole else {}
-    for number, line in enumerate(data[:whole].decode("utf-8").splitlines(), start=1):
+    rest = data[whole:]
+    if rest[: len(_BEGINNING)] != _BEGINNING[: len(rest)]:  # never of a file that is another's
+        raise DataError(
+            f"ends with {shorten(rest.decode(errors='replace'))}, which is no score. Name another.", file=file
+        )
+    found = _read(data[:whole], file)
+    for number, line in enumerate(data[:whole].decode("utf-8").split("\n")[:-1], start=1):
         values = json.loads(line)
         for key, value in stamp.items():
             if values.get(key) != value:
@@ -174,6 +179,8 @@ def _known(file: Path, stamp: Mapping[str, str]) -> dict[str, ScoreLine]:
                     file=file,
                     row=number,
                 )
+    if rest:
+        os.truncate(file, whole)
     return found
 
 
@@ -184,12 +191,20 @@ def read_scores(file: Path) -> dict[str, ScoreLine]:
         DataError: a line that is no score, a reward that is not finite, a member that is missing in a line, or a
             response scored twice.
     """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error}). Name a file of `safetyvalve reward score`.", file=file) from None
+    return _read(data, file)
+
+
+def _read(data: bytes, file: Path) -> dict[str, ScoreLine]:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"is not UTF-8 ({error}). Name a file of `safetyvalve reward score`.", file=file) from None
     found: dict[str, ScoreLine] = {}
     members = 0
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read ({error}). Name a file of `safetyvalve reward score`.", file=file) from None
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue

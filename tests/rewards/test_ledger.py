@@ -97,3 +97,7 @@ def test_files_of_other_models_and_damaged_lines_are_refused(model: RewardModel,
     file.write_text("\n".join([lines[0], *lines]) + "\n")
     with pytest.raises(DataError, match="a second time"):
         read_scores(file)
+    file.write_text("a letter\nto somebody")
+    with pytest.raises(DataError, match="which is no score"):
+        score_items(model, items(3), file)
+    assert file.read_text() == "a letter\nto somebody"
