@@ -14,11 +14,13 @@ from markupsafe import Markup
 
 from safetyvalve import __version__
 from safetyvalve.errors import RunError
+from safetyvalve.report.alarms import alarm_advice, alarm_rows
 from safetyvalve.report.dataset import data_parts
 from safetyvalve.report.figures import figures
 from safetyvalve.report.finding import Finding, finding
 from safetyvalve.report.markup import cut_to, one_line, visible
 from safetyvalve.report.notices import notices
+from safetyvalve.report.observed import observed
 from safetyvalve.report.record import RunRecord, read_run
 from safetyvalve.report.sampled import exhibits
 from safetyvalve.report.tables import comparison_rows, environment_rows, final_rows, numbers_rows, settings_rows
@@ -26,8 +28,8 @@ from safetyvalve.report.text import Text, signed, tidy
 
 __all__ = ["build_report", "save_page", "write_report"]
 
-_TEMPLATES = ("page.html", "answers.html", "data.html", "settings.html")
-_METHODS = ("independent", "learned", "verdict", "compare", "clustered", "absence", "seed", "symptom", "kl")
+_TEMPLATES = ("page.html", "answers.html", "data.html", "observed.html", "settings.html")
+_METHODS = ("independent", "learned", "verdict", "compare", "clustered", "absence", "seed", "symptom", "alarms", "kl")
 
 
 def build_report(records: Sequence[RunRecord], lang: str = "en") -> str:
@@ -121,6 +123,9 @@ def _context(records: Sequence[RunRecord], found: Finding, text: Text) -> dict[s
         "notices": notices(records, found, text),
         "figures": figures(records, text),
         "values": final_rows(records, found.evidence, text),
+        "observed": observed(records, text),
+        "alarms": alarm_rows(records, text),
+        "advice": alarm_advice(records, text),
         "comparison": found.comparison,
         "compared": comparison_rows(found.comparison, text) if found.comparison else [],
         "exhibits": shown,

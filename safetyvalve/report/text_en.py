@@ -126,6 +126,19 @@ MESSAGES: dict[str, str] = {
     "notice.interrupted": (
         "{run}: the last evaluation is at step {step} of {planned} planned; “final” means step {step} here."
     ),
+    "notice.stopped": (
+        "{run}: the run ended itself at step {step} of {planned} ({reason}); “final” means step {step} here."
+    ),
+    "notice.selected.other": (
+        "{run}: model/ holds the weights of step {step}, not of the last one: their independent score, {selected}, was "
+        "the best of the evaluations. The best of several is biased upwards by the choice; fresh answers to {count} "
+        "other held-out prompts score {fresh} (standard error {error})."
+    ),
+    "notice.selected.same": (
+        "{run}: model/ holds the weights of step {step}, not of the last one: their independent score, {selected}, was "
+        "the best of the evaluations. The best of several is biased upwards by the choice; fresh answers to the same "
+        "{count} prompts, as no others are held out, score {fresh} (standard error {error})."
+    ),
     "notice.no_evaluation": "{run}: no evaluation was recorded, so there are no curves and no final values.",
     "notice.answers_behind": (
         "{run}: the last evaluation (step {step}) left no answers; scores are those of step {scored}."
@@ -234,6 +247,38 @@ MESSAGES: dict[str, str] = {
     "cell.of": "{step} of {planned}",
     "cell.interval": "{estimate} ({span})",
     "cell.fall": "{change} since step {step}",
+    "alarms.title": "Alarms",
+    "alarms.caption": "What each alarm said, against the first evaluation",
+    "alarms.alarm": "Alarm",
+    "alarm.displacement": "Displacement of the chosen responses, nats per token",
+    "alarm.proxy-gap": "Score down while the proxy rose",
+    "alarm.length": "Length of answers, times the first",
+    "alarm.repetition": "Repetition, change of the share",
+    "alarm.uncertainty": "Uncertainty of the proxy, times the first",
+    "alarm.raised": "RAISED at step {step}: {figure}",
+    "alarm.quiet": "quiet at step {step}: {figure}",
+    "alarm.silent": "not watched: not measured",
+    "alarm.figure": "{value} (limit {limit})",
+    "alarm.figure.gap": "score {value} since step {since}",
+    "advice.displacement": (
+        "Displacement is a symptom, not proof: look at the independent score and at answers. If they got worse, raise "
+        "--eta, set --max-displacement, or lower the learning rate."
+    ),
+    "advice.proxy-gap": (
+        "Score down while the proxy rose: training improves its own measure and not the answers. Take an earlier "
+        "checkpoint (--select independent), and train with more comparisons, a larger --beta, or --max-displacement."
+    ),
+    "advice.length": (
+        "Length: check whether longer or shorter answers are what people want; if the chosen responses are longer, the "
+        "comparisons may have taught length."
+    ),
+    "advice.repetition": (
+        "Repetition is damage: read some answers, take an earlier checkpoint, or lower the learning rate."
+    ),
+    "advice.uncertainty": (
+        "Uncertainty: the policy writes what its reward knows little about. Collect comparisons of such answers, or "
+        "train with a pessimistic aggregation."
+    ),
     "compared.caption": "Final scores compared on the {count} prompts that the runs share",
     "compared.note": "Each interval is at {confidence}%, so that all pairs of runs together hold at 95%.",
     "compared.pair": "{best} against {other}",
@@ -441,6 +486,11 @@ MESSAGES: dict[str, str] = {
         "Displacement (falling log-probability of chosen responses) is a symptom and no proof. RPO's SFT term acts "
         "on it by construction, so that it favours RPO as a measure and is not used in the verdict."
     ),
+    "methods.alarms": (
+        "Alarms are evaluated at every evaluation, each at a level that sums to 1% over all of them, so that a run in "
+        "which nothing moves beyond the tolerances raises any of the five with a chance of at most 5%. A quiet alarm "
+        "proves nothing: how often they miss, and how late they warn, is in docs/alarms.md."
+    ),
     "methods.kl": (
         "KL is summed over the tokens of an answer, so that longer answers have room for more; where the lengths of "
         "two runs differ much, compare their KL with care."
@@ -453,4 +503,72 @@ MESSAGES: dict[str, str] = {
         "Training against overoptimization is not a content filter: a run without a finding can still give harmful "
         "or false answers."
     ),
+    # observed
+    "section.observed": "Proxy against independent score",
+    "axis.sqrt_kl": "square root of KL to the reference, √nats",
+    "panel.observed.independent": "Independent score, gain over the start",
+    "panel.observed.proxy": "Proxy reward, gain over the start",
+    "panel.observed.held_out_member": "Held-out member, gain over the start",
+    "panel.best_of_n": "{run}: best of n by the proxy, mean over {prompts} prompts",
+    "figure.observed.title": "What the reward model sees, and what it does not",
+    "figure.observed.caption": (
+        "How to read: to the right is farther from the model before training; small numbers are steps, bars 95% "
+        "intervals of the change on the same prompts. Dashed is the fitted form d (α − β log d). Overoptimization is a "
+        "proxy that goes on rising where the independent score turns. Each panel has the unit of its score."
+    ),
+    "figure.best_of_n.title": "Choosing the best of n answers by the proxy",
+    "figure.best_of_n.caption": (
+        "How to read: small numbers are n; each point is the expected score of the answer that the proxy likes best "
+        "among n, by the unbiased estimator from one pool, with 95% intervals over prompts. KL is log n − (n − 1)/n, "
+        "an upper bound. The two scores have units of their own."
+    ),
+    "observed.source.independent": "independent score",
+    "observed.source.proxy": "proxy",
+    "observed.source.held_out_member": "held-out member",
+    "observed.short.independent": "independent",
+    "observed.short.proxy": "proxy",
+    "observed.form.best_of_n": "d (α − β d)",
+    "observed.form.optimised": "d (α − β log d)",
+    "observed.why.few_evaluations": "fewer than three evaluations away from the start: no fit",
+    "observed.why.few_prompts": "fewer than two prompts with a score at every evaluation: no fit",
+    "observed.why.no_start": "no scored evaluation before training: no gain",
+    "observed.why.no_proxy": "No proxy scored these samples, so there is no gap to explain.",
+    "observed.why.no_other": "Nothing but the proxy scored these samples, so its gap is unknown.",
+    "observed.peak.within": "{distance} ({low} to {high})",
+    "observed.peak.unsure": "unsure: {distance} ({low} to {high}); within the range in {share}% of bootstrap samples",
+    "observed.peak.none": "no peak up to {reach} (a peak in {share}% of bootstrap samples)",
+    "observed.head.who": "Score",
+    "observed.head.form": "Form",
+    "observed.head.alpha": "α",
+    "observed.head.beta": "β",
+    "observed.head.residual": "Residual",
+    "observed.head.peak": "Peak at d = √KL",
+    "observed.head.covariate": "Covariate",
+    "observed.head.coefficient": "Change of the gap with one standard deviation",
+    "observed.head.deviation": "That deviation",
+    "observed.head.inflation": "Variance inflation",
+    "observed.fits.caption": "Forms of the literature fitted to the gain, with 95% intervals over prompts",
+    "observed.fits.note": (
+        "The forms describe a curve and are no law. Points are weighted by their precision; intervals take prompts as "
+        "units and the evaluations as given. The residual is in the unit of the score."
+    ),
+    "observed.covariate.mean": "(mean gap)",
+    "observed.covariate.kl": "KL along the answer, nats",
+    "observed.covariate.distance": "distance from the training data, 1 − cosine",
+    "observed.covariate.spread": "spread of the ensemble",
+    "observed.covariate.width": "confidence width",
+    "observed.gap.caption": "{run}: how the proxy's gap goes with shift and uncertainty",
+    "observed.gap.says": (
+        "the gap is the proxy minus the {against}, each in standard deviations of the answers before training; "
+        "{samples} samples of {prompts} prompts, R² {r_squared}."
+    ),
+    "observed.gap.absent": "Not measured, constant or told by the others: {names}.",
+    "observed.gap.joint": " ",
+    "observed.gap.limits": (
+        "Least squares with intervals clustered by prompt. It is no split into causes: shift and uncertainty grow "
+        "together in a run, neither is measured without error, and what is left out can stand behind both."
+    ),
+    "observed.caution.few_prompts": "There are fewer than ten prompts a coefficient: read the intervals as too narrow.",
+    "observed.caution.entangled": "Covariates tell each other (variance inflation above 10): read none of them alone.",
+    "observed.stale": "The diagnosis is of other samples, and left out: {runs}. Run safetyvalve diagnose again.",
 }

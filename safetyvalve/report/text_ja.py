@@ -122,6 +122,20 @@ MESSAGES: dict[str, str] = {
     "notice.interrupted": (
         "{run}：最後の評価は予定{planned}ステップ中のステップ{step}です。ここでの「最終」はステップ{step}を指します。"
     ),
+    "notice.stopped": (
+        "{run}：予定{planned}ステップ中のステップ{step}で、設定された規則により学習が終了しました（{reason}）。ここでの"
+        "「最終」はステップ{step}を指します。"
+    ),
+    "notice.selected.other": (
+        "{run}：model/ は最後ではなくステップ{step}の重みです。独立スコア{selected}が全評価中で最高でした。複数から"
+        "選んだ最高値は選択によって上に偏ります。別の{count}件の評価用プロンプトへの新しい回答のスコアは{fresh}（標準誤差"
+        "{error}）です。"
+    ),
+    "notice.selected.same": (
+        "{run}：model/ は最後ではなくステップ{step}の重みです。独立スコア{selected}が全評価中で最高でした。複数から"
+        "選んだ最高値は選択によって上に偏ります。ほかに評価用プロンプトがないため、同じ{count}件のプロンプトへの新しい回答の"
+        "スコアを示します：{fresh}（標準誤差{error}）。"
+    ),
     "notice.no_evaluation": "{run}：評価の記録がないため、曲線も最終値もありません。",
     "notice.answers_behind": (
         "{run}：最後の評価（ステップ{step}）の回答がありません。スコアはステップ{scored}のものです。"
@@ -222,6 +236,37 @@ MESSAGES: dict[str, str] = {
     "cell.of": "{step}／{planned}",
     "cell.interval": "{estimate}（{span}）",
     "cell.fall": "{change}（ステップ{step}から）",
+    "alarms.title": "警報",
+    "alarms.caption": "各警報の内容（最初の評価との比較）",
+    "alarms.alarm": "警報",
+    "alarm.displacement": "選ばれた応答の確率低下（nat／トークン）",
+    "alarm.proxy-gap": "代理指標は上昇、独立スコアは低下",
+    "alarm.length": "回答の長さ（最初の評価に対する倍率）",
+    "alarm.repetition": "繰り返し（割合の変化）",
+    "alarm.uncertainty": "代理報酬の不確かさ（最初の評価に対する倍率）",
+    "alarm.raised": "ステップ{step}で発報：{figure}",
+    "alarm.quiet": "発報なし（ステップ{step}）：{figure}",
+    "alarm.silent": "監視なし（測定されていません）",
+    "alarm.figure": "{value}（限度 {limit}）",
+    "alarm.figure.gap": "ステップ{since}からのスコアの変化 {value}",
+    "advice.displacement": (
+        "確率低下は兆候であり、証拠ではありません。独立スコアと回答を確認してください。悪化していれば、--eta を上げる、"
+        "--max-displacement を設定する、または学習率を下げてください。"
+    ),
+    "advice.proxy-gap": (
+        "代理指標は上昇、独立スコアは低下：学習は自分の尺度だけを改善し、回答は良くなっていません。以前のチェックポイント"
+        "を使い（--select independent）、比較データを増やす、--beta を大きくする、または --max-displacement を設定して"
+        "ください。"
+    ),
+    "advice.length": (
+        "長さ：長い（短い）回答が本当に望まれているか確認してください。選ばれた応答のほうが長い場合、比較データが長さを"
+        "教えた可能性があります。"
+    ),
+    "advice.repetition": ("繰り返しは劣化です。回答を読み、以前のチェックポイントを使うか、学習率を下げてください。"),
+    "advice.uncertainty": (
+        "不確かさ：報酬がよく知らない回答を方策が書いています。そのような回答の比較を集めるか、悲観的な集約で学習して"
+        "ください。"
+    ),
     "compared.caption": "共通する{count}件のプロンプトでの最終スコアの比較",
     "compared.note": "各区間の水準は{confidence}%です。すべての組を合わせて95%になるようにしています。",
     "compared.pair": "{best}と{other}",
@@ -428,6 +473,11 @@ MESSAGES: dict[str, str] = {
         "ディスプレイスメント（選ばれた応答の対数確率の低下）は兆候であり、証拠ではありません。RPOのSFT項は定義上ここ"
         "に働くため、尺度としてRPOに有利です。そのため判定には使いません。"
     ),
+    "methods.alarms": (
+        "警報は毎回の評価で判定されます。各警報の水準は全評価の合計で1%なので、許容範囲を超える変化のない学習で五つの"
+        "いずれかが発報する確率は高くても5%です。発報がないことは何の証明にもなりません。見逃しの頻度と警告の遅れは "
+        "docs/alarms.md にあります。"
+    ),
     "methods.kl": (
         "KLは回答のトークンにわたる和なので、長い回答ほど大きくなりえます。長さが大きく異なる学習の間では、KLの比較に"
         "注意が必要です。"
@@ -439,5 +489,74 @@ MESSAGES: dict[str, str] = {
     "methods.filter": (
         "過剰最適化を抑える学習は、コンテンツフィルターではありません。問題が見つからなかった学習でも、有害な回答や誤"
         "った回答をすることがあります。"
+    ),
+    # observed
+    "section.observed": "プロキシと独立スコア",
+    "axis.sqrt_kl": "参照モデルからのKLの平方根、√nat",
+    "panel.observed.independent": "独立スコア、出発点からの増分",
+    "panel.observed.proxy": "プロキシ報酬、出発点からの増分",
+    "panel.observed.held_out_member": "取り置きメンバー、出発点からの増分",
+    "panel.best_of_n": "{run}：プロキシで選ぶbest-of-n、{prompts}プロンプトの平均",
+    "figure.observed.title": "報酬モデルに見えるものと、見えないもの",
+    "figure.observed.caption": (
+        "読み方：右へ行くほど学習前のモデルから離れています。小さな数字はステップ、縦線は同じプロンプトでの変化の95%区"
+        "間、破線は当てはめた形 d (α − β log d) です。独立スコアが下がり始めてもプロキシが上がり続けるのが過剰最適化で"
+        "す。各図の単位はそのスコアのものです。"
+    ),
+    "figure.best_of_n.title": "n個の回答からプロキシで最良を選ぶ",
+    "figure.best_of_n.caption": (
+        "読み方：小さな数字はnです。各点は、n個のうちプロキシが最も好む回答のスコアの期待値で、1つのプールからの不偏推"
+        "定、95%区間はプロンプトにわたるものです。KLは log n − (n − 1)/n で、上界です。2つのスコアの単位は別です。"
+    ),
+    "observed.source.independent": "独立スコア",
+    "observed.source.proxy": "プロキシ",
+    "observed.source.held_out_member": "取り置きメンバー",
+    "observed.short.independent": "独立スコア",
+    "observed.short.proxy": "プロキシ",
+    "observed.form.best_of_n": "d (α − β d)",
+    "observed.form.optimised": "d (α − β log d)",
+    "observed.why.few_evaluations": "出発点から離れた評価が3回に満たないため、当てはめません",
+    "observed.why.few_prompts": "すべての評価でスコアのあるプロンプトが2つに満たないため、当てはめません",
+    "observed.why.no_start": "学習前のスコアがないため、増分を出せません",
+    "observed.why.no_proxy": "プロキシのスコアがないため、説明すべき差がありません。",
+    "observed.why.no_other": "プロキシ以外のスコアがないため、その差はわかりません。",
+    "observed.peak.within": "{distance}（{low}～{high}）",
+    "observed.peak.unsure": "不確か：{distance}（{low}～{high}）。ブートストラップ標本の{share}%で範囲内",
+    "observed.peak.none": "{reach}までに頂点なし（ブートストラップ標本の{share}%にはある）",
+    "observed.head.who": "スコア",
+    "observed.head.form": "形",
+    "observed.head.alpha": "α",
+    "observed.head.beta": "β",
+    "observed.head.residual": "残差",
+    "observed.head.peak": "頂点の d = √KL",
+    "observed.head.covariate": "共変量",
+    "observed.head.coefficient": "1標準偏差に伴う差の変化",
+    "observed.head.deviation": "その標準偏差",
+    "observed.head.inflation": "分散拡大係数",
+    "observed.fits.caption": "増分に当てはめた文献の形、95%区間はプロンプトにわたるもの",
+    "observed.fits.note": (
+        "これらの形は曲線の記述であり、法則ではありません。点は精度で重み付けし、区間はプロンプトを単位とし、評価の時点は"
+        "固定して求めています。残差の単位はスコアのものです。"
+    ),
+    "observed.covariate.mean": "（差の平均）",
+    "observed.covariate.kl": "回答に沿ったKL、nat",
+    "observed.covariate.distance": "学習データからの距離、1 − コサイン",
+    "observed.covariate.spread": "アンサンブルのばらつき",
+    "observed.covariate.width": "信頼幅",
+    "observed.gap.caption": "{run}：プロキシの差と、分布のずれ・不確かさ",
+    "observed.gap.says": (
+        "差は、学習前の回答の標準偏差で測ったプロキシ引く{against}です。{prompts}プロンプトの{samples}サンプル、R² "
+        "{r_squared}。"
+    ),
+    "observed.gap.absent": "測っていない、一定、または他から決まるもの：{names}。",
+    "observed.gap.joint": "",
+    "observed.gap.limits": (
+        "最小二乗法、区間はプロンプトでクラスター化しています。原因の分解ではありません。ずれと不確かさは学習とともに一緒に"
+        "増え、どちらの測定にも誤差があり、測っていないものが両方の背後にあることもあります。"
+    ),
+    "observed.caution.few_prompts": "係数あたりのプロンプトが10に満たないため、区間は狭すぎると考えてください。",
+    "observed.caution.entangled": "共変量が互いに決まるため（分散拡大係数が10超）、単独では読めません。",
+    "observed.stale": (
+        "診断が別のサンプルのものなので省きました：{runs}。safetyvalve diagnose をもう一度実行してください。"
     ),
 }

@@ -4,6 +4,8 @@ from safetyvalve.training.estimate import Estimate
 from safetyvalve.training.folder import RunFolder, environment
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
+from safetyvalve.training.monitor import OveroptimizationMonitor
+from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import (
     DEFAULT_ETA,
     OBJECTIVES,
@@ -16,7 +18,8 @@ from safetyvalve.training.pipeline import DryRun, dry_run, resume_training, run_
 from safetyvalve.training.policy import PolicyTrainer
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
-from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
+from safetyvalve.training.sampling import Probe, SampleMeter
+from safetyvalve.training.scoring import SampleScorer, Scorer
 from safetyvalve.training.settings import (
     BASELINES,
     Baseline,
@@ -28,6 +31,7 @@ from safetyvalve.training.settings import (
     Optimization,
     Reporting,
     RunSettings,
+    Valve,
 )
 
 __all__ = [
@@ -37,6 +41,7 @@ __all__ = [
     "Baseline",
     "Checkpointing",
     "DataSource",
+    "DisplacementMultiplier",
     "DryRun",
     "Estimate",
     "FineTuning",
@@ -46,6 +51,7 @@ __all__ = [
     "Objective",
     "Observation",
     "Optimization",
+    "OveroptimizationMonitor",
     "PolicyTrainer",
     "Probe",
     "Progress",
@@ -54,10 +60,12 @@ __all__ = [
     "RunFolder",
     "RunSettings",
     "SampleMeter",
+    "SampleScorer",
     "Scorer",
     "Terms",
     "Totals",
     "TrainingResult",
+    "Valve",
     "dry_run",
     "environment",
     "resume_training",

@@ -44,7 +44,7 @@ __all__ = ["Estimate", "estimate_run", "evaluations", "kept_bytes", "predicted_p
 STEPS = 4
 """Steps that are run; the first fills the optimizer's state and is not timed."""
 SAMPLES = 64
-"""Answers sampled together by a run; more take proportionally longer."""
+"""Answers that the dry run samples; a run's more take proportionally longer."""
 HELD_OUT = 16
 """Held-out examples that are measured; the rest is scaled by tokens."""
 GRADIENT_EXAMPLES = HeldOutMeter._field_defaults["grad_examples"]
@@ -118,8 +118,8 @@ def estimate_run(
     Args:
         model, tokenizer, train, held_out, optimization, observation, reference_cache, sft, fine_tuning, others: as
             :func:`safetyvalve.training.train_policy`, with a :class:`safetyvalve.training.stopwatch.Scratch` for the
-            folder. The model is trained for a few steps and of no use afterwards. Trackers and checkpoints are left
-            out.
+            folder. The model is trained for a few steps and of no use afterwards. Trackers, checkpoints, and
+            what selects weights or ends a run early are left out.
         started: ``time.perf_counter()`` when the program began to load, which is part of the run; None for now.
 
     Raises:
@@ -166,6 +166,7 @@ def estimate_run(
                 "fine_tuning": fine_tuning,
                 "checkpointing": Checkpointing(0),
                 "trackers": None,
+                "valve": None,
                 "progress": watch,
             },
         )
