@@ -236,8 +236,8 @@ def test_a_reward_model_as_gold(finished: Path, settings: LabSettings) -> None:
     members = read_proxy(finished / "seed-0", settings, pool).members
     scores = gold.scores([pool.prompts[r["prompt_id"]] for r in rows], [r["response"] for r in rows])
     assert scores == pytest.approx([np.mean(members[r["response_id"]]) for r in rows], abs=1e-5)  # type: ignore[arg-type]
-    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
-    assert gold.record["accuracy"] == last["held_out/accuracy"]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert gold.record["accuracy"] == [m for m in lines if m["kind"] == "evaluation"][-1]["held_out/accuracy"]
 
 
 def test_accuracy_and_pairs(finished: Path, settings: LabSettings) -> None:
