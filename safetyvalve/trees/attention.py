@@ -28,7 +28,7 @@ from safetyvalve.trees.plan import PackedRow, PositionRule
 from safetyvalve.trees.support import refusal
 from safetyvalve.trees.tiles import Tile, tiles
 
-__all__ = ["Kernel", "current_row", "tree_attention"]
+__all__ = ["Kernel", "current_row", "tiles_of_mask", "tree_attention"]
 
 Kernel = Literal["matrix", "flex"]
 _NAMES: dict[Kernel, str] = {"matrix": "safetyvalve_tree", "flex": "safetyvalve_flex"}
@@ -62,6 +62,12 @@ class _LayerMask:
     @cached_property
     def blocks(self) -> BlockMask:
         return block_mask(self.row, self.rule)
+
+
+def tiles_of_mask(mask: Any, dtype: torch.dtype) -> tuple[tuple[Tile, ...], ...]:
+    """Tiles of every tree by what a layer was given for a mask."""
+    assert isinstance(mask, _LayerMask)
+    return mask.tiles(dtype)
 
 
 def _plan_as_mask(*_: Any, mask_function: PositionRule, **__: Any) -> _LayerMask | None:
