@@ -18,6 +18,7 @@ COMMANDS = [
     ["train"],
     ["resume"],
     ["report"],
+    ["plan"],
     ["annotate", "serve"],
     ["annotate", "export"],
     ["annotate", "import"],

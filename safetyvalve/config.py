@@ -19,7 +19,7 @@ import yaml
 
 from safetyvalve.errors import UsageError, shorten
 
-__all__ = ["Key", "Setting", "read_settings"]
+__all__ = ["Key", "Setting", "compose_mapping", "read_scalar", "read_settings"]
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9]\d*(_\d+)*)")
 _NUMBER = re.compile(r"[-+]?(\d+(_\d+)*\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -65,7 +65,7 @@ def read_settings(file: Path, keys: Mapping[str, Key]) -> dict[str, Setting]:
         UsageError: the file cannot be read or is no mapping; a key is unknown or stands twice; a value does not fit
             its key. The message names file and line.
     """
-    root = _compose(file)
+    root = compose_mapping(file)
     settings: dict[str, Setting] = {}
     for key_node, node in root.value:
         line, name = key_node.start_mark.line + 1, str(key_node.value)
@@ -83,7 +83,12 @@ def read_settings(file: Path, keys: Mapping[str, Key]) -> dict[str, Setting]:
     return settings
 
 
-def _compose(file: Path) -> yaml.MappingNode:
+def compose_mapping(file: Path) -> yaml.MappingNode:
+    """The nodes of a YAML file that holds one mapping, each with its line.
+
+    Raises:
+        UsageError: it cannot be read, or is none; with file and line.
+    """
     try:
         root = yaml.compose(file.read_bytes().decode("utf-8-sig"), Loader=yaml.SafeLoader)
     except OSError as error:
@@ -112,14 +117,14 @@ def _unknown(name: str, keys: Mapping[str, Key]) -> str:
 
 
 def _value(name: str, node: yaml.Node, key: Key) -> Any:
-    """Raises ValueError with a message that lacks the place."""
     if isinstance(node, yaml.SequenceNode) and key.many:
-        return [_scalar(name, item, Key(key.kind)) for item in node.value]
-    value = _scalar(name, node, key)
+        return [read_scalar(name, item, Key(key.kind)) for item in node.value]
+    value = read_scalar(name, node, key)
     return value if value is None or not key.many else [value]
 
 
-def _scalar(name: str, node: yaml.Node, key: Key) -> Any:
+def read_scalar(name: str, node: yaml.Node, key: Key) -> Any:
+    """A value as it stands in the file. Raises ValueError with a message that lacks the place."""
     accepted = _ACCEPTED[key.kind]
     if not isinstance(node, yaml.ScalarNode):
         what = "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"

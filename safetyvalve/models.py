@@ -33,6 +33,7 @@ __all__ = [
     "fetch_wheel",
     "is_adapter",
     "is_local",
+    "load_base",
     "load_model",
     "load_tokenizer",
     "resolve",
@@ -171,6 +172,19 @@ def _with_adapter(folder: Path, **kwargs: Any) -> PreTrainedModel:
             f"adapter '{folder}' has no adapter_model.safetensors. If it has pickled weights, --allow-pickle loads "
             "them, which can run code."
         )
+    base = load_base(folder, **kwargs)
+    model: PreTrainedModel = _from_pretrained(
+        lambda place: PeftModel.from_pretrained(base, place).merge_and_unload(), str(folder), str(folder)
+    )
+    return model
+
+
+def load_base(folder: Path, **kwargs: Any) -> PreTrainedModel:
+    """The causal language model that the adapters in ``folder`` belong to, fp32, dequantised.
+
+    Raises:
+        ModelError: it cannot be found or loaded, is an adapter itself, or has other weights than the record says.
+    """
     record = BaseModel.read(folder)
     name = _base_of(folder, record)
     four_bit = getattr(torch, record.four_bit) if record and record.four_bit else None
@@ -184,12 +198,7 @@ def _with_adapter(folder: Path, **kwargs: Any) -> PreTrainedModel:
             f"the adapter '{folder}' belongs to {record.name} with the weights {record.sha256[:16]}..., but '{name}' "
             f"has {found[:16]}.... Put the model that it was trained on there; without {BASE_FILE} nothing is compared."
         )
-    if four_bit is not None:
-        base = base.dequantize()
-    model: PreTrainedModel = _from_pretrained(
-        lambda place: PeftModel.from_pretrained(base, place).merge_and_unload(), str(folder), str(folder)
-    )
-    return model
+    return base.dequantize() if four_bit is not None else base
 
 
 def _base_of(folder: Path, record: BaseModel | None) -> str:

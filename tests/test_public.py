@@ -9,14 +9,20 @@ import pytest
 PUBLIC = {
     "safetyvalve": {"__version__", "load_preferences", "response_logps", "dpo_loss", "rpo_loss", "PolicyTrainer"},
     "safetyvalve.objectives": {
-        "PAPER_ETA", "PREFERENCE_LOSSES", "ImplicitRewards", "PeerSettings", "PreferenceLoss", "Reduction", "dpo_loss",
-        "effective_token_weight", "implicit_rewards", "ipo_loss", "parity_margin", "peer_settings", "rpo_loss",
+        "PAPER_ETA", "PREFERENCE_LOSSES", "ImplicitRewards", "PeerSettings", "PreferenceLoss", "Reduction",
+        "adversarial_gap", "adversarial_reward_loss", "bradley_terry_loss", "dpo_loss", "effective_token_weight",
+        "implicit_rewards", "ipo_loss", "leave_one_out", "parity_margin", "peer_settings", "rloo_loss", "rpo_loss",
         "sft_loss",
     },
     "safetyvalve.judges": {
         "Address", "Answer", "EndpointJudge", "Failure", "FakeJudge", "Judge", "Judgment", "Opinion", "OpinionCache",
         "Pair", "Paired", "Question", "RetryPolicy", "RubricJudge", "draw_prompts", "find_address", "judge_pairs",
         "pair_answers", "read_answers", "read_pairs", "save_verdicts", "verdicts_of",
+    },
+    "safetyvalve.rewards": {
+        "AGGREGATIONS", "SHARINGS", "SOURCES", "Aggregation", "Reading", "RewardModel", "RewardRecord", "Scores",
+        "Sharing", "Start", "Width", "aggregate", "ensemble_hash", "fit_width", "load_reward", "load_start",
+        "save_reward", "spread",
     },
     "safetyvalve.stats": {
         "Agreement", "CalibrationMap", "Design", "Interval", "LengthControlled", "Meaning", "Need", "Overview",
@@ -29,9 +35,10 @@ PUBLIC = {
         "win_rate",
     },
     "safetyvalve.trees": {
-        "Divergence", "Engine", "EngineChoice", "PackedRow", "ReferenceCache", "ResponseLogps", "Segment", "Tree",
-        "block_mask", "choose_engine", "largest_difference", "pack_by_budget", "pack_row", "recomputed_layers",
-        "response_logps", "sequence_kl", "tokens_computed", "tree_attention", "underlying", "weights_hash",
+        "Divergence", "Engine", "EngineChoice", "PackedRow", "Quantity", "ReferenceCache", "ResponseLogps", "Segment",
+        "Tree", "block_mask", "body_of", "check_length", "choose_engine", "largest_difference", "pack_by_budget",
+        "pack_row", "packed_hidden_states", "recomputed_layers", "response_logps", "sequence_kl", "tokens_computed",
+        "tree_attention", "underlying", "weights_hash",
     },
 }  # fmt: skip
 

@@ -24,12 +24,13 @@ from safetyvalve.annotate.archive import archive_lines
 from safetyvalve.annotate.events import head
 from safetyvalve.annotate.models import Annotator, Correction, Item
 from safetyvalve.annotate.results import Judgment, judgments, model_names
+from safetyvalve.data.cells import safe_cell
 from safetyvalve.data.schema import Message
 from safetyvalve.errors import RunError, UsageError, shorten
 from safetyvalve.judges import items as judged
 from safetyvalve.stats.verdicts import Verdict
 
-__all__ = ["WEIGHINGS", "Weighing", "export_files", "safe_cell", "write_export", "zip_of"]
+__all__ = ["WEIGHINGS", "Weighing", "export_files", "write_export", "zip_of"]
 
 Weighing = Literal["vote", "item", "gold"]
 """``vote``: every vote counts one. ``item``: the votes of an item sum to one. ``gold``: an annotator's votes count
@@ -315,13 +316,6 @@ def _csv(found: Iterable[Judgment]) -> bytes:
         )
         writer.writerow([safe_cell(c) for c in cells])
     return stream.getvalue().encode("utf-8-sig")
-
-
-def safe_cell(value: object) -> object:
-    """A text that a spreadsheet would take for a formula, with an apostrophe before it; full-width signs too."""
-    if isinstance(value, str) and value.lstrip(" \u3000\ufeff").startswith(tuple("=+-@\t\r\n＝＋－＠|%")):
-        return "'" + value
-    return value
 
 
 def _jsonl(rows: Iterable[Mapping[str, Any]]) -> bytes:

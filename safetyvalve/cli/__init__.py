@@ -19,9 +19,11 @@ from safetyvalve.cli import (
     doctor,
     init,
     judge,
+    plan,
     quickstart,
     report,
     resume,
+    reward,
     stats,
     testbed,
     train,
@@ -46,9 +48,11 @@ app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
+app.command("plan")(plan.plan)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
 app.command("convert")(convert.convert)
+app.add_typer(reward.app, name="reward")
 app.add_typer(testbed.app, name="testbed")
 
 

@@ -17,7 +17,7 @@ __all__ = ["ACTIONS", "RECORDED", "ConfiguredCommand", "config_option", "key_of"
 
 ACTIONS = frozenset({"config", "help", "dry_run"})
 """Options that say what to do now, and are no keys."""
-RECORDED = frozenset({"name"})
+RECORDED = frozenset({"name", "task"})
 """Keys of a run folder's config.yaml that say which run it was, and set nothing when it is read again."""
 
 

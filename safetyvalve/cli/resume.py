@@ -26,5 +26,10 @@ def resume(
     from safetyvalve.training import Progress, resume_training
     from safetyvalve.training.folder import read_config
 
+    if read_config(run).get("task") == "reward":
+        from safetyvalve.training.reward import resume_reward
+
+        resume_reward(run, progress=Progress(name=run.name))
+        return
     resume_training(run, load_scorer, progress=Progress(name=run.name))
     report([run], output=None, lang=lang or read_config(run).get("lang", "en"))

@@ -11,7 +11,7 @@ from safetyvalve.cli.allocator import keep_freed_memory
 from safetyvalve.cli.configured import config_option
 from safetyvalve.errors import UsageError
 
-__all__ = ["train"]
+__all__ = ["held_out_of", "next_folder", "train"]
 
 _DATA, _OBJECTIVE, _OPTIMIZATION, _OBSERVATION = "Data and model", "Objective", "Optimization", "Observation"
 _FINE_TUNING = "Fine-tuning"
@@ -143,14 +143,14 @@ def train(
         run_training,
     )
 
-    folder = output or _next_folder(objective)
+    folder = output or next_folder(objective)
     settings = RunSettings(
         name=folder.name,
         source=DataSource(
             data,
             format=format,
             max_drop=max_drop,
-            held_out=_held_out(held_out),
+            held_out=held_out_of(held_out),
             split_seed=split_seed,
             max_length=max_length,
             on_long=on_long,
@@ -202,7 +202,7 @@ def train(
     report([folder], output=None, lang=lang)
 
 
-def _held_out(text: str) -> float | int:
+def held_out_of(text: str) -> float | int:
     """``200`` is a number of examples, ``0.1`` a share."""
     try:
         return int(text) if text.isdigit() else float(text)
@@ -223,7 +223,7 @@ def _eta(text: str | None) -> float | None:
         raise UsageError(f"--eta is '{text}'; accepted: a number of at least 0, or 'paper' (0.005).") from None
 
 
-def _next_folder(objective: str) -> Path:
+def next_folder(objective: str) -> Path:
     """``runs/rpo-1``, ``runs/rpo-2``, ...: the first that does not exist."""
     number = 1
     while (folder := Path("runs") / f"{objective}-{number}").exists():

@@ -21,10 +21,10 @@ from safetyvalve.data.report import (
     with_dropped,
 )
 from safetyvalve.data.saving import save_preferences
-from safetyvalve.data.schema import Comparison, Message, Place, PreferenceExample, Prompt, Response
+from safetyvalve.data.schema import Comparison, Message, Place, PreferenceExample, Prompt, Response, response_id
 from safetyvalve.data.serving import ServingPrompt, load_serving_prompts
 from safetyvalve.data.splits import Split, choose_examples, opening_turn, split_by_opening
-from safetyvalve.data.tokenizing import TokenizedExample, render_prompt, tokenize_example
+from safetyvalve.data.tokenizing import TokenizedExample, render_prompt, tokenize_answers, tokenize_example
 
 __all__ = [
     "DEMONSTRATION_FORMS",
@@ -60,8 +60,10 @@ __all__ = [
     "refuse_dropped",
     "refuse_long",
     "render_prompt",
+    "response_id",
     "save_preferences",
     "split_by_opening",
+    "tokenize_answers",
     "tokenize_example",
     "tokenize_examples",
     "with_dropped",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from safetyvalve.hashing import content_hash
 
-__all__ = ["Comparison", "Message", "Place", "PreferenceExample", "Prompt", "Response"]
+__all__ = ["Comparison", "Message", "Place", "PreferenceExample", "Prompt", "Response", "response_id"]
 
 Role = Literal["system", "user", "assistant"]
 
@@ -87,3 +87,8 @@ class PreferenceExample(_Frozen):
         return content_hash(
             self.model_dump(mode="json", exclude={"baseline": True, "comparisons": {"__all__": {"annotator"}}})
         )
+
+
+def response_id(prompt: Prompt, response: str) -> str:
+    """Content hash of a prompt with a response: what scores, members and golds of a response are joined by."""
+    return content_hash([*([m.role, m.content] for m in prompt), response])

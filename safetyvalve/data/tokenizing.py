@@ -20,7 +20,7 @@ from safetyvalve.errors import DataError, ModelError, shorten
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TokenizedExample", "contained_special_token", "render_prompt", "tokenize_example"]
+__all__ = ["TokenizedExample", "contained_special_token", "render_prompt", "tokenize_answers", "tokenize_example"]
 
 
 class TokenizedExample(NamedTuple):
@@ -85,19 +85,24 @@ def tokenize_example(example: PreferenceExample, tokenizer: PreTrainedTokenizerB
         ModelError: no chat template, or one whose answers do not end with the tokenizer's end token.
     """
     try:
-        prompt_text = render_prompt(example.prompt, tokenizer)
-        prompt_ids = _encode(prompt_text, tokenizer)
-        if not prompt_ids:
-            raise DataError("the prompt has no tokens; a prompt of at least one token is accepted.", field="prompt")
-        responses = tuple(
-            _encode(_response_text(example.prompt, r.content, prompt_text, tokenizer), tokenizer)
-            for r in example.responses
-        )
+        prompt_ids, responses = tokenize_answers(example.prompt, [r.content for r in example.responses], tokenizer)
     except (DataError, ModelError) as error:
         if example.place is None or (isinstance(error, DataError) and error.row is not None):
             raise
         raise type(error)(f"{example.place}: {error}") from None
     return TokenizedExample(example.id, prompt_ids, responses, example.comparisons)
+
+
+def tokenize_answers(
+    prompt: Prompt, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """Token ids of a prompt, and of each answer to it up to its end-of-turn token; arguments and errors as
+    :func:`tokenize_example`. An answer may be empty."""
+    prompt_text = render_prompt(prompt, tokenizer)
+    prompt_ids = _encode(prompt_text, tokenizer)
+    if not prompt_ids:
+        raise DataError("the prompt has no tokens; a prompt of at least one token is accepted.", field="prompt")
+    return prompt_ids, tuple(_encode(_response_text(prompt, text, prompt_text, tokenizer), tokenizer) for text in texts)
 
 
 def contained_special_token(example: PreferenceExample, tokenizer: PreTrainedTokenizerBase) -> str | None:

@@ -6,8 +6,15 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from safetyvalve.objectives.adversarial import (
+    adversarial_gap,
+    adversarial_reward_loss,
+    leave_one_out,
+    rloo_loss,
+)
 from safetyvalve.objectives.preference import ImplicitRewards, dpo_loss, implicit_rewards, ipo_loss
 from safetyvalve.objectives.regularizers import Reduction, sft_loss
+from safetyvalve.objectives.reward import bradley_terry_loss
 from safetyvalve.objectives.rpo import rpo_loss
 from safetyvalve.objectives.weights import (
     PAPER_ETA,
@@ -24,12 +31,17 @@ __all__ = [
     "PeerSettings",
     "PreferenceLoss",
     "Reduction",
+    "adversarial_gap",
+    "adversarial_reward_loss",
+    "bradley_terry_loss",
     "dpo_loss",
     "effective_token_weight",
     "implicit_rewards",
     "ipo_loss",
+    "leave_one_out",
     "parity_margin",
     "peer_settings",
+    "rloo_loss",
     "rpo_loss",
     "sft_loss",
 ]

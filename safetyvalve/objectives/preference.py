@@ -17,7 +17,7 @@ from torch import Tensor
 
 from safetyvalve.errors import UsageError
 
-__all__ = ["ImplicitRewards", "dpo_loss", "implicit_rewards", "ipo_loss"]
+__all__ = ["ImplicitRewards", "bradley_terry_nll", "dpo_loss", "implicit_rewards", "ipo_loss"]
 
 
 class ImplicitRewards(NamedTuple):
@@ -75,6 +75,32 @@ def implicit_rewards(
     )
 
 
+def bradley_terry_nll(margin: Float[Tensor, "*pair"], *, label_smoothing: float = 0.0) -> Float[Tensor, "*pair"]:
+    """Negative log-likelihood that the chosen response won, in nats.
+
+    ``-(1 - s) log sigmoid(m) - s log sigmoid(-m)``.
+
+    Source: L_D of arXiv 2405.16436, eq. (3.3); smoothing is that of conservative DPO.
+
+    Args:
+        margin: m, the reward of the chosen response less that of the rejected one, in nats of preference.
+        label_smoothing: s in [0, 0.5), the assumed share of comparisons recorded the wrong way round.
+
+    Raises:
+        UsageError: label_smoothing out of range.
+    """
+    if not 0.0 <= label_smoothing < 0.5:
+        raise UsageError(
+            f"label_smoothing is {label_smoothing}; it must be at least 0 and below 0.5, "
+            "the share of comparisons that may be recorded the wrong way round."
+        )
+    # logsigmoid, not log(sigmoid): the latter is -inf below -88 in fp32.
+    loss = -F.logsigmoid(margin)
+    if label_smoothing:
+        loss = (1.0 - label_smoothing) * loss - label_smoothing * F.logsigmoid(-margin)
+    return loss
+
+
 def dpo_loss(
     policy_chosen_logps: Float[Tensor, "pair"],
     policy_rejected_logps: Float[Tensor, "pair"],
@@ -86,8 +112,7 @@ def dpo_loss(
 ) -> Float[Tensor, "pair"]:
     """Direct preference optimisation: Bradley-Terry negative log-likelihood of the implicit reward, in nats.
 
-    ``-(1 - s) log sigmoid(m) - s log sigmoid(-m)`` with ``m`` the margin of the implicit rewards and ``s`` the
-    label smoothing, the assumed share of comparisons recorded the wrong way round.
+    :func:`bradley_terry_nll` of the margin of the implicit rewards.
 
     Source: arXiv 2305.18290, eq. (7); it is L_D(beta log pi/pi_ref) of arXiv 2405.16436, eq. (4.8); smoothing
     is known as conservative DPO.
@@ -97,19 +122,10 @@ def dpo_loss(
     Raises:
         UsageError: beta or label_smoothing out of range, or the shapes differ.
     """
-    if not 0.0 <= label_smoothing < 0.5:
-        raise UsageError(
-            f"label_smoothing is {label_smoothing}; it must be at least 0 and below 0.5, "
-            "the share of comparisons that may be recorded the wrong way round."
-        )
     margin = implicit_rewards(
         policy_chosen_logps, policy_rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
     ).margin
-    # logsigmoid, not log(sigmoid): the latter is -inf below -88 in fp32.
-    loss = -F.logsigmoid(margin)
-    if label_smoothing:
-        loss = (1.0 - label_smoothing) * loss - label_smoothing * F.logsigmoid(-margin)
-    return loss
+    return bradley_terry_nll(margin, label_smoothing=label_smoothing)
 
 
 def ipo_loss(

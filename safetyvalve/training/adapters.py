@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,9 +21,9 @@ from safetyvalve.errors import UsageError
 from safetyvalve.training.settings import ALL_LINEAR, FineTuning
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
 
-__all__ = ["Policies", "merged", "split_policy"]
+__all__ = ["Policies", "lora_config", "merged", "quiet_peft", "split_policy"]
 
 
 class Policies(NamedTuple):
@@ -55,24 +55,38 @@ def split_policy(model: PreTrainedModel, fine_tuning: FineTuning, *, seed: int) 
                 "gradient. Use --fine-tune lora, or a model that is not quantised."
             )
         return Policies(model, copy.deepcopy(model).eval().requires_grad_(False))
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    config = LoraConfig(
+    config = lora_config(model, fine_tuning, task="CAUSAL_LM")
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        with quiet_peft():
+            policy = get_peft_model(model, config).train(model.training)  # the wrapper alone would say that it trains
+    if Path(model.name_or_path).is_dir():  # it is loaded from other folders than it was trained in
+        policy.peft_config["default"].base_model_name_or_path = str(Path(model.name_or_path).resolve())
+    return Policies(policy, model, policy.disable_adapter)
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Without the warning that PEFT 0.21 causes: it asks transformers 5.23 by a name that is about to go."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.* is deprecated", FutureWarning)
+        yield
+
+
+def lora_config(model: PreTrainedModel, fine_tuning: FineTuning, *, task: str) -> LoraConfig:
+    """PEFT's settings of the adapters; ``task`` is PEFT's name of what the model is for."""
+    from peft import LoraConfig
+
+    return LoraConfig(
         r=fine_tuning.lora_rank,
         lora_alpha=fine_tuning.lora_alpha,
         target_modules=_targets(model, str(fine_tuning.lora_targets)),
         lora_dropout=0.0,  # the forward has none; see PolicyTrainer
         fan_in_fan_out=any(isinstance(m, Conv1D) for m in model.modules()),
-        task_type="CAUSAL_LM",
+        task_type=task,
     )
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        with warnings.catch_warnings():  # PEFT 0.21 asks transformers 5.23 by a name that is about to go
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.* is deprecated", FutureWarning)
-            policy = get_peft_model(model, config).train(model.training)  # the wrapper alone would say that it trains
-    if Path(model.name_or_path).is_dir():  # it is loaded from other folders than it was trained in
-        policy.peft_config["default"].base_model_name_or_path = str(Path(model.name_or_path).resolve())
-    return Policies(policy, model, policy.disable_adapter)
 
 
 def _targets(model: PreTrainedModel, wanted: str) -> str | list[str]:

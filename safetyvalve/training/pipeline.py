@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -17,33 +17,29 @@ from safetyvalve.data import (
     DataReport,
     Loaded,
     PreferenceExample,
-    Reading,
     ServingPrompt,
     Split,
     TokenizedExample,
-    choose_examples,
-    examine,
     holds_demonstrations,
     load_demonstrations,
     load_preferences,
     load_serving_prompts,
     prompt_coverage,
-    refuse_dropped,
     split_by_opening,
-    tokenize_examples,
 )
 from safetyvalve.encoders import load_encoder
-from safetyvalve.errors import DataError, ModelError, RunError, UsageError
+from safetyvalve.errors import DataError, ModelError, UsageError
 from safetyvalve.models import base_record, cache_folder, is_adapter, load_model
 from safetyvalve.training.baseline_plan import BaselinePlan, Carried
 from safetyvalve.training.estimate import Estimate, estimate_run
 from safetyvalve.training.folder import RunFolder, environment, read_config
+from safetyvalve.training.material import choose, compare_environments, tokenize_split
 from safetyvalve.training.meaning import meaning_lines, meaning_of
 from safetyvalve.training.preview import preview_batch
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
 from safetyvalve.training.sampling import Scorer
-from safetyvalve.training.settings import DataSource, RunSettings
+from safetyvalve.training.settings import RunSettings
 from safetyvalve.training.stopwatch import Scratch
 from safetyvalve.training.trackers import Trackers, check_installed
 from safetyvalve.trees import EngineChoice, ReferenceCache, weights_hash
@@ -158,7 +154,7 @@ def _read(settings: RunSettings, progress: Progress) -> _Source:
     check_installed(settings.reporting.report_to)
     _refuse_adapter_on_adapter(settings)
     gc.collect()  # a trainer is a knot of references; those of an earlier run in this process hold gigabytes
-    loaded = _choose(_load(settings), settings.source, progress)
+    loaded = choose(_load(settings), settings.source, progress)
     serving = load_serving_prompts(settings.source.serving_prompts) if settings.source.serving_prompts else []
     split = split_by_opening(loaded.examples, held_out=settings.source.held_out, seed=settings.source.split_seed)
     return _Source(loaded, serving, split, BaselinePlan(settings, split))
@@ -200,7 +196,7 @@ def _run(
         now["sft_data_sha256"] = plan.sft.report.sha256
     before = folder.read_json("environment.json") if resume else None
     if before:
-        _compare_environments(before, now, folder.path, progress)
+        compare_environments(before, now, folder.path, progress)
     else:
         folder.write_json("environment.json", now)
     if not reported:  # sentence embeddings of all data are not made again
@@ -258,28 +254,6 @@ def resume_training(
     return run_training(settings, run, scorer=load_scorer(settings.scorer), progress=progress, resume=True)
 
 
-def _compare_environments(before: Mapping[str, Any], now: Mapping[str, Any], output: Path, progress: Progress) -> None:
-    """Refuse to resume on other data or another model; say what makes the result differ in its last bits."""
-    for key, what in (
-        ("data_sha256", "data file"),
-        ("sft_data_sha256", "SFT file"),
-        ("train_ids_sha256", "choice of training examples"),
-        ("model_sha256", "model that training started from"),
-    ):
-        if before.get(key) != now.get(key):
-            raise RunError(
-                f"the {what} of '{output}' has changed since the run began (sha256 {str(before.get(key))[:12]} then, "
-                f"{str(now.get(key))[:12]} now); a run is resumed on what it began with. Restore it, or start a new "
-                "run."
-            )
-    for key in ("torch_threads", "cpu_capability", "processor", "gpus", "packages"):
-        if before.get(key) != now[key]:
-            progress.line(
-                f"{key} was {before.get(key)} and is {now[key]}: the result will not be bitwise that of a run that was "
-                "never stopped"
-            )
-
-
 def _load(settings: RunSettings) -> Loaded:
     """The data: comparisons, or for the objective ``sft`` also prompts with responses."""
     source, objective = settings.source, settings.objective.name
@@ -309,14 +283,6 @@ def _load(settings: RunSettings) -> Loaded:
     return load_demonstrations(source.data, form=source.format, max_drop=source.max_drop, encoding=source.encoding)
 
 
-def _choose(loaded: Loaded, source: DataSource, progress: Progress) -> Loaded:
-    if source.max_examples is None:
-        return loaded
-    chosen = choose_examples(loaded.examples, source.max_examples, seed=source.split_seed)
-    progress.line(f"using {len(chosen)} of {len(loaded.examples)} examples, chosen by --split-seed {source.split_seed}")
-    return Loaded(chosen, loaded.report.model_copy(update={"chosen": len(chosen)}))
-
-
 def _prepare(
     settings: RunSettings,
     loaded: Loaded,
@@ -328,32 +294,21 @@ def _prepare(
     folder: RunFolder,
     progress: Progress,
 ) -> _Prepared:
-    source = settings.source
-    limit = source.max_length
-    if limit is None:
-        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    # The split came before rows are left out, so that the held-out conversations do not depend on model and limit.
-    apart = set(map(id, split.held_out))
-    done = tokenize_examples(loaded.examples, tokenizer, max_length=limit, on_long=source.on_long)
-    report = examine(loaded, Reading(settings.model.model, tokenizer, limit, source.on_long, done))
-    refuse_dropped(report, source.max_drop)
-    both = list(zip(done.kept, done.examples, strict=True))
-    train, held_out = [p for p in both if id(p[0]) not in apart], [p for p in both if id(p[0]) in apart]
-    if not train:
-        raise DataError(f"no example is left to train on: {len(report.dropped)} of {report.rows} rows were dropped.")
+    done = tokenize_split(settings.source, settings.model.model, loaded, split, model, tokenizer)
+    report = done.report
     if serving:
-        coverage = prompt_coverage(serving, [e for e, _ in train], load_encoder(source.encoder))
+        coverage = prompt_coverage(serving, [e for e, _ in done.train], load_encoder(settings.source.encoder))
         report = report.model_copy(update={"coverage": coverage})
     for line in report.lines():
         progress.line(line)
-    progress.line(f"split by opening turn: {len(train)} examples to train on, {len(held_out)} held out")
+    progress.line(f"split by opening turn: {len(done.train)} examples to train on, {len(done.held_out)} held out")
     carried = plan.carry(
-        ([e for e, _ in train], [t for _, t in train]),
-        ([e for e, _ in held_out], [t for _, t in held_out]),
+        ([e for e, _ in done.train], [t for _, t in done.train]),
+        ([e for e, _ in done.held_out], [t for _, t in done.held_out]),
         model,
         tokenizer,
-        max_length=limit,
+        max_length=done.limit,
         folder=folder,
     )
-    measured = list(zip((e for e, _ in held_out), carried.held_out, strict=True))
-    return _Prepared(carried, measured, report, [t.id for _, t in train])
+    measured = list(zip((e for e, _ in done.held_out), carried.held_out, strict=True))
+    return _Prepared(carried, measured, report, [t.id for _, t in done.train])

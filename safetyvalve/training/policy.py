@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import shutil
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor, nn
-from transformers import Trainer
 
-from safetyvalve.errors import NonFiniteLossError, UsageError
 from safetyvalve.training.baseline import SftPool
-from safetyvalve.training.checkpoints import publish, staging
-from safetyvalve.training.disk import explain_full_disk
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.objective import Objective, ReferencedExample, Terms, Totals
+from safetyvalve.training.trainer import TreeTrainer, refuse_non_finite, resident_gib
 
-__all__ = ["PolicyTrainer", "resident_gib", "step_meters"]
-
-
-def resident_gib() -> float:
-    """Memory of this process that is resident now, in GiB."""
-    return float(psutil.Process().memory_info().rss) / 2**30
+__all__ = ["PolicyTrainer", "step_meters"]
 
 
-class PolicyTrainer(Trainer):
-    """A :class:`transformers.Trainer` whose step covers a fixed number of prompts.
-
-    ``args.per_device_train_batch_size`` is that number. The step is split into micro-batches by a token budget and
-    normalised by the whole step's totals, so that any split gives the same gradient.
+class PolicyTrainer(TreeTrainer):
+    """Trains a policy. A step is normalised by its own totals, so that any split into micro-batches gives the same
+    gradient.
 
     Args:
         objective: what to minimise.
@@ -48,19 +34,8 @@ class PolicyTrainer(Trainer):
     def __init__(
         self, *, objective: Objective, forward: Forward, sft_pool: SftPool | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(data_collator=lambda batch: batch, **kwargs)
-        if self.args.world_size > 1 or self.args.n_gpu > 1:
-            raise UsageError(
-                f"{self.args.world_size} processes with {self.args.n_gpu} GPUs each were started; this version trains "
-                "in one process on one device. Start one, and set CUDA_VISIBLE_DEVICES to one GPU."
-            )
-        if self.args.gradient_accumulation_steps != 1:
-            raise UsageError(
-                f"gradient_accumulation_steps is {self.args.gradient_accumulation_steps}; a step is split by the token "
-                "budget instead. Set it to 1 and put the prompts of a step into per_device_train_batch_size."
-            )
+        super().__init__(**kwargs)
         self.objective, self.forward, self.sft_pool = objective, forward, sft_pool
-        self._meters: dict[str, float] = {}
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Gradient of one optimizer step; returns its loss, detached."""
@@ -76,7 +51,9 @@ class PolicyTrainer(Trainer):
             for group in self.forward.split(inputs):
                 terms = self.terms(group, totals)
                 part = terms.loss(totals)
-                _refuse_non_finite(part, group, self.state.global_step)
+                refuse_non_finite(
+                    part, [e.tokens.id for e in group], self.state.global_step, "lower --learning-rate or raise --beta"
+                )
                 self.accelerator.backward(part)
                 loss += part.detach()
                 seen.append(terms.detach())
@@ -91,48 +68,6 @@ class PolicyTrainer(Trainer):
         """Forward of one micro-batch, with the graph."""
         sums = self.forward.sums(self.model, [e.tree for e in examples])
         return self.objective.terms(examples, sums, totals)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the meters of the last step to what the Trainer logs for it."""
-        if "loss" in logs:
-            logs |= self._meters
-        super().log(logs, start_time)
-
-    def publish(self, values: Mapping[str, float]) -> None:
-        """Tell the tracking integrations of an evaluation, under ``eval_`` names, at the current step.
-
-        Not :meth:`log`: called from a callback, it would cancel the step's own log.
-        """
-        logs = {f"eval_{name}": value for name, value in values.items()}
-        self.callback_handler.call_event("on_log", self.args, self.state, self.control, logs=logs)
-
-    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        """The Trainer asks for it before the optimizer moves anything: the last moment to stop."""
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        if norm is not None and not math.isfinite(float(norm)):
-            raise NonFiniteLossError(
-                f"the gradient's norm is {float(norm)} at step {self.state.global_step + 1} although the loss is "
-                "finite. The weights were not changed by this step. Lower --learning-rate, or use --precision fp32."
-            )
-        return norm
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """As the Trainer's, but a checkpoint is whole or not there, and a full disk leaves the one before."""
-        folder = Path(str(self.args.output_dir))
-        partial = staging(folder)
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        self.args.output_dir = str(partial)  # where the Trainer takes the place of a checkpoint from
-        try:
-            with explain_full_disk(folder, f"the checkpoint of step {self.state.global_step}"):
-                super()._save_checkpoint(model, trial)
-                publish(partial / f"checkpoint-{self.state.global_step}", folder, keep=limit)
-        finally:
-            self.args.output_dir, self.args.save_total_limit = str(folder), limit
-            shutil.rmtree(partial, ignore_errors=True)
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Zero: the Trainer's count is for padded batches and would be wrong for trees."""
-        return 0
 
 
 def step_meters(seen: Sequence[Terms], totals: Totals, objective: Objective) -> dict[str, float]:
@@ -162,15 +97,3 @@ def step_meters(seen: Sequence[Terms], totals: Totals, objective: Objective) -> 
                 "nll_per_token": -float((terms.mass * terms.baseline_logps).sum()) / tokens,
             }
     return values
-
-
-def _refuse_non_finite(loss: Tensor, group: Sequence[ReferencedExample], step: int) -> None:
-    if bool(torch.isfinite(loss)):
-        return
-    ids = tuple(e.tokens.id for e in group)
-    raise NonFiniteLossError(
-        f"the loss is {loss.item()} at step {step + 1}, in the micro-batch of the examples {', '.join(ids)}. "
-        "The weights were not changed by this step. Look at these examples with `safetyvalve data check`, and lower "
-        "--learning-rate or raise --beta if they are sound.",
-        example_ids=ids,
-    )

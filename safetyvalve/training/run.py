@@ -34,15 +34,16 @@ from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.memory import check_weights_fit
 from safetyvalve.training.objective import Objective, ReferencedExample
-from safetyvalve.training.policy import PolicyTrainer, resident_gib
+from safetyvalve.training.policy import PolicyTrainer
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
 from safetyvalve.training.saving import TrainedModel
 from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, Observation, Optimization
 from safetyvalve.training.trackers import RecordedArguments, Trackers
+from safetyvalve.training.trainer import resident_gib
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 
-__all__ = ["TrainingResult", "telling", "train_policy", "visited"]
+__all__ = ["TrainingResult", "return_to_checkpoint", "telling", "train_policy", "trainer_arguments", "visited"]
 
 
 class TrainingResult(NamedTuple):
@@ -165,7 +166,7 @@ def train_policy(
     joining = visited(sft.train, optimization, a_step=sft.per_step) if sft is not None else []
     started = time.perf_counter()
     progress = progress or Progress(enabled=False)
-    checkpoint = _return_to_checkpoint(folder, progress) if resume else None
+    checkpoint = return_to_checkpoint(folder, progress) if resume else None
     resumed_after = (step_of(checkpoint) if checkpoint else -1) if resume else None
     set_seed(optimization.seed)
     if not getattr(model, "is_quantized", False):  # those were loaded where they stay
@@ -210,7 +211,7 @@ def train_policy(
     with StopRequest(progress) as stop:
         trainer = PolicyTrainer(
             model=policies.policy,
-            args=_arguments(folder.path, optimization, trackers),
+            args=trainer_arguments(folder.path, optimization, trackers),
             train_dataset=_Examples(referenced[: len(train)]),
             objective=objective,
             forward=forward,
@@ -232,7 +233,7 @@ def train_policy(
     return TrainingResult(folder.path, choice, time.perf_counter() - started)
 
 
-def _return_to_checkpoint(folder: RunFolder, progress: Progress) -> Path | None:
+def return_to_checkpoint(folder: RunFolder, progress: Progress) -> Path | None:
     """The last checkpoint, with the record cut back to it."""
     checkpoint = last_checkpoint(folder.path / "checkpoints")
     step = step_of(checkpoint) if checkpoint else -1
@@ -241,7 +242,8 @@ def _return_to_checkpoint(folder: RunFolder, progress: Progress) -> Path | None:
     return checkpoint
 
 
-def _arguments(path: Path, o: Optimization, trackers: Trackers) -> TrainingArguments:
+def trainer_arguments(path: Path, o: Optimization, trackers: Trackers) -> TrainingArguments:
+    """What the Trainer of a run in the folder ``path`` is told."""
     arguments = RecordedArguments(
         output_dir=str(path / "checkpoints"),
         max_steps=o.steps,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.lineage import BaseModel
 from safetyvalve.training.adapters import merged
 from safetyvalve.training.settings import FineTuning
 from safetyvalve.trees import underlying
+from safetyvalve.weights import save_whole
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -52,7 +51,7 @@ class TrainedModel:
         if self.fine_tuning.adapts:
             _save_adapter(self.policy, adapter, dtype)
         if self.fine_tuning.merge or not self.fine_tuning.adapts:
-            _save_whole(merged(self.policy) if self.fine_tuning.merge else self.policy, save_directory, dtype)
+            save_whole(merged(self.policy) if self.fine_tuning.merge else self.policy, save_directory, dtype)
         for folder in folders:
             self.tokenizer.save_pretrained(folder)
             generation.save_pretrained(folder)
@@ -77,26 +76,3 @@ def _save_adapter(policy: PeftModel, folder: Path, dtype: torch.dtype) -> None:
     state = {name: p.detach().to(dtype) for name, p in policy.named_parameters() if p.requires_grad}
     policy.save_pretrained(folder, state_dict=state, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's card to fill in; ours holds what is known
-
-
-def _save_whole(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
-    model.save_pretrained(folder, state_dict=_cast(model.state_dict(), dtype))
-    file = folder / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8"))
-    config["dtype"] = str(dtype).removeprefix("torch.")  # transformers wrote that of the model in memory
-    file.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _cast(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Floating tensors in ``dtype``; tensors that were one stay one, since a tied embedding is saved once."""
-    seen: dict[tuple[int, torch.Size], Tensor] = {}
-    result = {}
-    for name, tensor in state.items():
-        if not tensor.is_floating_point():
-            result[name] = tensor
-            continue
-        key = (tensor.data_ptr(), tensor.shape)
-        if key not in seen:
-            seen[key] = tensor.to(dtype)
-        result[name] = seen[key]
-    return result

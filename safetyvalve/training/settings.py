@@ -28,6 +28,7 @@ __all__ = [
     "Optimization",
     "Reporting",
     "RunSettings",
+    "plain",
 ]
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -370,7 +371,7 @@ class RunSettings:
             # A coefficient that the objective ignores would be refused when the file is read again.
             taken = Objective.without_foreign(settings) if group == "objective" else settings
             for name in settings:
-                values[_OPTION_NAMES.get((group, name), name)] = _plain(taken.get(name))
+                values[_OPTION_NAMES.get((group, name), name)] = plain(taken.get(name))
         return values | {"scorer": self.scorer}
 
     @classmethod
@@ -420,7 +421,7 @@ _GROUPS: dict[str, type[Any]] = {
 _PATHS = {"chat_template", "serving_prompts"}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """As YAML has it."""
     if isinstance(value, Path):
         return str(value)

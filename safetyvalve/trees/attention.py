@@ -101,8 +101,8 @@ def _tree_attention(
     parts = [
         _one_tree(
             query[:, :, s.start : s.stop],
-            key[:, :, s.start : s.stop],
-            value[:, :, s.start : s.stop],
+            s.seen(key),
+            s.seen(value),
             allowed,
             scaling,
             softcap,
@@ -163,24 +163,24 @@ def _one_tree(
 ) -> Tensor:
     """What the tiles do not do: soft caps, sinks and dropout, on the whole square of a tree.
 
-    [1, head, token, dim] in, [1, head, token, value dim] out; ``sinks`` [head] are scores that draw weight away.
+    [1, head, token, dim] and keys [1, head, key, dim] in, [1, head, token, value dim] out; ``sinks`` [head] are scores that draw weight away.
     """
     batch, heads, tokens, dim = query.shape
-    groups = key.shape[1]
+    groups, keys = key.shape[1:3]
     # Heads that share keys are stacked along the token axis: one product a key head, nothing repeated.
     stacked = query.reshape(batch, groups, heads // groups * tokens, dim)
     scores = (stacked * scaling) @ key.transpose(-1, -2)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    scores = scores.view(batch, groups, heads // groups, tokens, tokens).masked_fill(~allowed, float("-inf"))
+    scores = scores.view(batch, groups, heads // groups, tokens, keys).masked_fill(~allowed, float("-inf"))
     if sinks is not None:
         column = sinks.view(1, groups, heads // groups, 1, 1).expand(batch, -1, -1, tokens, 1)
         scores = torch.cat([scores, column.to(scores.dtype)], dim=-1)
     accurate = torch.promote_types(scores.dtype, torch.float32)
-    weights = torch.softmax(scores, dim=-1, dtype=accurate)[..., :tokens].to(value.dtype)
+    weights = torch.softmax(scores, dim=-1, dtype=accurate)[..., :keys].to(value.dtype)
     if dropout:
         weights = F.dropout(weights, dropout)
-    out = weights.reshape(batch, groups, heads // groups * tokens, tokens) @ value
+    out = weights.reshape(batch, groups, heads // groups * tokens, keys) @ value
     return out.view(batch, heads, tokens, value.shape[-1])
 
 

@@ -43,13 +43,12 @@ def kept_matrices() -> Iterator[None]:
         _matrices.reset(token)
 
 
-def plain_layers(model: PreTrainedModel) -> list[nn.Module]:
-    """The decoder layers, if all of them are of the plain form and on a CPU; else none."""
-    body = model.model if model.base_model is model else model.base_model
+def plain_layers(body: PreTrainedModel) -> list[nn.Module]:
+    """The decoder layers of a model without its head, if all of them are of the plain form and on a CPU; else none."""
     layers = list(getattr(body, "layers", ()))
     names = {f"transformers.models.{kind}.modeling_{kind}": begin for kind, begin in _PLAIN}
     begin = names.get(type(body).__module__)
-    if not layers or begin is None or type(body).__name__ != f"{begin}Model" or model.device.type != "cpu":
+    if not layers or begin is None or type(body).__name__ != f"{begin}Model" or body.device.type != "cpu":
         return []
     return layers if all(_is_plain(layer, begin) for layer in layers) else []
 
@@ -94,18 +93,18 @@ def _has_plain_parameters(layer: Any) -> bool:
 
 @contextmanager
 def written_out_layers(
-    model: PreTrainedModel, tiles_of: Callable[[Any, torch.dtype], tuple[tuple[Tile, ...], ...]], at: Tensor | None
+    body: PreTrainedModel, tiles_of: Callable[[Any, torch.dtype], tuple[tuple[Tile, ...], ...]], at: Tensor | None
 ) -> Iterator[bool]:
     """Within it the layers of a plain model compute as :mod:`safetyvalve.trees.layer`; gives whether they do.
 
     Args:
-        model: any.
+        body: any model without its head.
         tiles_of: from a layer's mask and the type that is computed in to the tiles of its trees.
         at: the only tokens whose last hidden state is wanted, each once; None for all. What comes out of the model has
             these alone where the layers do compute so.
     """
-    layers = plain_layers(model)
-    dtype = arithmetic_dtype(torch.empty(0, dtype=model.dtype))
+    layers = plain_layers(body)
+    dtype = arithmetic_dtype(torch.empty(0, dtype=body.dtype))
     if not layers or dtype not in (torch.float32, torch.bfloat16):
         yield False
         return

@@ -17,7 +17,7 @@ from safetyvalve.trees.padded import padded_logps
 from safetyvalve.trees.plan import Engine, PackedRow, Tree, pack_row
 from safetyvalve.trees.support import check_length
 
-__all__ = ["ResponseLogps", "packed_hidden_states", "response_logps", "underlying"]
+__all__ = ["ResponseLogps", "body_of", "packed_hidden_states", "response_logps", "underlying"]
 
 
 class ResponseLogps(NamedTuple):
@@ -66,7 +66,7 @@ def response_logps(
     if engine not in ("tree", "padded"):
         raise UsageError(f"engine is '{engine}'; accepted here: tree, padded.")
     model = underlying(model)
-    row = pack_row(trees, model.device)
+    row = pack_row(trees, model.device, lean=engine == "tree")
     if engine == "padded":
         tokens = padded_logps(model, trees)
     else:
@@ -93,21 +93,27 @@ def underlying(model: PreTrainedModel) -> PreTrainedModel:
     return inner
 
 
+def body_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The layers of a model without its head."""
+    # Llama 4 keeps its inner model under another name than its class says, so that it is its own base.
+    body: PreTrainedModel = model.model if model.base_model is model else model.base_model
+    return body
+
+
 def packed_hidden_states(model: PreTrainedModel, row: PackedRow, at: Tensor | None = None) -> Tensor:
     """[token, hidden]: the model's last hidden states over a packed row.
 
     Args:
-        model: a causal language model.
+        model: a causal language model or a classifier on one.
         row: its trees.
         at: int64, indices in the row in any order, also repeated: whose states are wanted; None for all. The last layer
-            of models of the plain form then computes for no others what it can.
+            of models of the plain form then computes no others, as far as it can.
     """
     check_length(model, int(row.position_ids.max()) + 1)
     ids = row.input_ids[None]
-    # Llama 4 keeps its inner model under another name than its class says, so that it is its own base.
-    body = model.model if model.base_model is model else model.base_model
+    body = body_of(model)
     wanted, place = (None, None) if at is None else at.unique(return_inverse=True)
-    with tree_attention(model), current_row(row), written_out_layers(model, tiles_of_mask, wanted) as written_out:
+    with tree_attention(model), current_row(row), written_out_layers(body, tiles_of_mask, wanted) as written_out:
         # Without a mask transformers would take the restarting positions for packed sequences of its own kind.
         output = body(
             input_ids=ids, position_ids=row.position_ids[None], attention_mask=torch.ones_like(ids), use_cache=False

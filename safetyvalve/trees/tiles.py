@@ -53,8 +53,17 @@ def tiles(segment: Segment, rule: PositionRule, dtype: torch.dtype) -> tuple[Til
         seen = torch.cat([allowed[:, begin:end] for begin, end in ranges], dim=1)
         bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, float("-inf"))
         at = segment.start
-        made.append(Tile(at + first, at + last, tuple((at + begin, at + end) for begin, end in ranges), bias))
+        places = tuple(_places(segment, begin, end) for begin, end in ranges)
+        made.append(Tile(at + first, at + last, tuple(p for pair in places for p in pair), bias))
     return tuple(made)
+
+
+def _places(segment: Segment, begin: int, end: int) -> list[tuple[int, int]]:
+    """Ranges of the row for one of the keys of ``segment.allowed``, which are the root's and then its own."""
+    apart = segment.start - segment.root
+    own = (max(begin, segment.root) + apart, end + apart)
+    root = (begin, min(end, segment.root))
+    return [r for r in (root, own) if r[0] < r[1]]
 
 
 def _cuts(branch: Tensor) -> list[tuple[int, int]]:

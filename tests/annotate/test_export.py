@@ -21,6 +21,7 @@ from safetyvalve.annotate.models import Annotator, Item
 from safetyvalve.cli import main
 from safetyvalve.data import load_preferences
 from safetyvalve.errors import DataError, RunError, UsageError
+from safetyvalve.release.labour import read_judging
 from safetyvalve.stats import read_verdicts
 from safetyvalve.stats.verdicts import Verdict
 from tests.annotate.material import Person, make_run, new_id, problems, write_answers
@@ -274,3 +275,17 @@ def test_people_and_judges_name_a_pair_alike(serve: Serve, database: Database, t
         mine = last[verdict.item_id]
         assert verdict.prompt_id == mine.prompt_id
         assert {verdict.model_a, verdict.model_b} == {mine.model_a, mine.model_b}
+
+
+def test_the_return_reads_the_work_from_an_export(database: Database, voted: list[str], tmp_path: Path) -> None:
+    """Person one: five votes of 2.5 s and a correction of 9 s; person two: 2.5 s where a script sent the time."""
+    write_export(files_of(database), tmp_path / "out")
+    found = read_judging([tmp_path / "out"])
+    timed = [v for v in lines((tmp_path / "out" / "archive.jsonl").read_bytes()) if v["table"] == "vote"]
+    known = [v["active_ms"] for v in timed if v["active_ms"] is not None]
+    assert set(known) == {2500} and 0 < len(known) < len(timed)
+    assert found.hours == pytest.approx((2.5 * len(timed) + 9) / 3600)  # votes without a time at the mean of the others
+    assert (found.people, found.votes, found.corrections) == (2, len(timed), 1)
+    assert found.untimed == len(timed) - len(known)
+    assert found.edit_minutes is not None and found.edit_minutes.estimate == pytest.approx(9 / 60)
+    assert (found.answers, found.corrected) == (2 * len(timed), 1)

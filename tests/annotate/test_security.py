@@ -12,10 +12,11 @@ from sqlalchemy import select, text
 from starlette.testclient import TestClient
 
 from safetyvalve.annotate import Database
-from safetyvalve.annotate.export import export_files, safe_cell
+from safetyvalve.annotate.export import export_files
 from safetyvalve.annotate.guard import Address
 from safetyvalve.annotate.models import Annotator, Invite, Login, Vote
 from safetyvalve.annotate.running import Start, run_server
+from safetyvalve.data.cells import safe_cell
 from safetyvalve.errors import UsageError
 from tests.annotate.material import Person, invite, new_id, problems, write_answers
 

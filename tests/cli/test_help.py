@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -12,18 +12,24 @@ import safetyvalve
 from safetyvalve.cli import main
 
 
+def _processor_seconds() -> float:
+    """Of the processes that ended so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_fast() -> None:
-    """Best of five, so that a busy machine does not fail it; a heavy import costs seconds."""
+    """Processor time, best of five, so that a busy machine does not fail it; a heavy import costs seconds."""
     times = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = _processor_seconds()
         done = subprocess.run(
             [sys.executable, "-c", "from safetyvalve.cli import main; raise SystemExit(main(['--help']))"],
             capture_output=True,
             text=True,
             check=True,
         )
-        times.append(time.perf_counter() - started)
+        times.append(_processor_seconds() - started)
     assert all(
         c in done.stdout for c in ("quickstart", "data", "init", "train", "doctor", "report", "judge", "testbed")
     )

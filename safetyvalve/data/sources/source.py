@@ -36,8 +36,8 @@ class Source:
     """Of texts; None where the format says it."""
 
 
-def require(module: str, file: str | Path) -> Any:
-    """An optional package.
+def require(module: str, file: str | Path, extra: str = "datasets") -> Any:
+    """An optional package, and the extra of ours that brings it.
 
     Raises:
         DataError: it is not installed; names the extra that brings it.
@@ -47,7 +47,7 @@ def require(module: str, file: str | Path) -> Any:
     except ImportError as error:
         raise DataError(
             f"needs the package {error.name or module} to be read, which is not installed. Install it: pip install "
-            "'safetyvalve[datasets]'.",
+            f"'safetyvalve[{extra}]'.",
             file=file,
         ) from None
 

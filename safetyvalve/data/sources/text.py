@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetyvalve.errors import DataError, UsageError
 
-__all__ = ["decode"]
+__all__ = ["decode", "mixed_rows"]
 
 _MARKS = [
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with BOM"),
@@ -74,7 +74,7 @@ def _japanese(raw: bytes) -> str | None:
         text = raw.decode("cp932")
     except UnicodeDecodeError:
         return None
-    if re.search(r"[\x80\xa0\uf8f0-\uf8f3]", text):  # bytes that Windows leaves without a character
+    if mixed_rows(raw) or re.search(r"[\x80\xa0\uf8f0-\uf8f3]", text):  # bytes that Windows leaves without a character
         return None
     beyond_ascii = _ASCII.sub("", text)
     kana = len(re.findall(r"[ぁ-んァ-ヶ]", beyond_ascii))
@@ -86,6 +86,14 @@ _ASCII = re.compile(r"[\x00-\x7f]+")
 
 
 def _refusal(raw: bytes, file: Path, error: UnicodeDecodeError) -> DataError:
+    if mixed := mixed_rows(raw):
+        return DataError(
+            f"is UTF-8 in row {mixed[0]} and cp932 (Shift_JIS) in row {mixed[1]}: parts of two encodings were "
+            "joined. One "
+            "encoding is accepted: save each part as UTF-8 before joining them.",
+            file=file,
+            row=mixed[1],
+        )
     found = raw[error.start : error.start + 1]
     name = "UTF-8" if error.encoding.lower() in ("utf-8", "utf-8-sig") else error.encoding
     return DataError(
@@ -94,3 +102,33 @@ def _refusal(raw: bytes, file: Path, error: UnicodeDecodeError) -> DataError:
         file=file,
         row=raw.count(b"\n", 0, error.start) + 1,
     )
+
+
+def mixed_rows(raw: bytes) -> tuple[int, int] | None:
+    """The first line that is UTF-8 and the first that is cp932 and not UTF-8; None where a text is not of both.
+
+    A line counts as UTF-8 if a character of three bytes that Japanese uses is in it; shorter ones occur in cp932 too,
+    as half-width kana.
+    """
+    utf8 = cp932 = 0
+    for number, line in enumerate(raw.split(b"\n"), start=1):
+        if line.isascii():
+            continue
+        if _decodes(line, "utf-8"):
+            utf8 = utf8 or (number if _WIDE.search(line) else 0)
+        elif _decodes(line, "cp932"):
+            cp932 = cp932 or number
+        else:
+            return None
+    return (utf8, cp932) if utf8 and cp932 else None
+
+
+_WIDE = re.compile(rb"[\xe3-\xe9\xef][\x80-\xbf]{2}")
+
+
+def _decodes(line: bytes, codec: str) -> bool:
+    try:
+        line.decode(codec)
+    except UnicodeDecodeError:
+        return False
+    return True
