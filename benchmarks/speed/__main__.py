@@ -2,9 +2,10 @@
 
     python -m benchmarks.speed [--only NAME ...] [--rounds 3] [--examples N] [--resume] [--out FILE]
 
-Each side lives in a process of its own, waits while the other one runs, and is asked for one round at a time. Rounds that
-are done are kept in FILE.partial, so that --resume goes on where an interrupted run stopped. A workload's ratio may be
-15% below the recorded one on the same processor; below that the record stays and the exit status is 1. Give it the machine.
+Each side lives in a process of its own, waits while the other one runs, and is asked for one round at a time. Rounds
+that are done are kept in FILE.partial, so that --resume goes on where an interrupted run stopped. A workload's ratio
+may be 15% below the recorded one on the same processor; below that the record stays and the exit status is 1. Give it
+the machine.
 """
 
 from __future__ import annotations

@@ -19,6 +19,6 @@ def fallen(name: str, row: dict[str, Any], machine: dict[str, Any], recorded: di
     if row["ratio"] >= least:
         return None
     return (
-        f"{name}: the ratio is {row['ratio']:.2f}; recorded is {before['ratio']:.2f}, and below {least:.2f} it has fallen "
-        "too far. The record stays. Find what became slower, or record it with --accept."
+        f"{name}: the ratio is {row['ratio']:.2f}; recorded is {before['ratio']:.2f}, and below {least:.2f} it has "
+        "fallen too far. The record stays. Find what became slower, or record it with --accept."
     )

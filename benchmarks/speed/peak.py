@@ -1,4 +1,4 @@
-"""The machine's own limit: the fastest matrix product of a precision, of the shapes that the model has and large ones."""
+"""The machine's own limit: the fastest matrix product of a precision."""
 
 from __future__ import annotations
 

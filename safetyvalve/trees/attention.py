@@ -22,6 +22,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from safetyvalve.errors import EngineError
+from safetyvalve.trees.copies import kept_copies
 from safetyvalve.trees.flex import block_mask, flex_row
 from safetyvalve.trees.kernel import arithmetic_dtype, attend
 from safetyvalve.trees.plan import PackedRow, PositionRule
@@ -163,7 +164,8 @@ def _one_tree(
 ) -> Tensor:
     """What the tiles do not do: soft caps, sinks and dropout, on the whole square of a tree.
 
-    [1, head, token, dim] and keys [1, head, key, dim] in, [1, head, token, value dim] out; ``sinks`` [head] are scores that draw weight away.
+    [1, head, token, dim] with keys and values [1, key head, key, dim] in, [1, head, token, value dim] out; ``sinks``
+    [head] are scores that draw weight away.
     """
     batch, heads, tokens, dim = query.shape
     groups, keys = key.shape[1:3]
@@ -195,7 +197,8 @@ def tree_attention(model: PreTrainedModel, *, kernel: Kernel = "matrix") -> Iter
     """Within it the model attends by trees; its own attention is restored afterwards.
 
     :func:`safetyvalve.trees.response_logps` enters it by itself. Enter it around forward *and* backward when
-    layers are recomputed in the backward pass, or to choose the kernel. Nesting is harmless: the outermost counts.
+    layers are recomputed in the backward pass, around several micro-batches, or to choose the kernel. The weights must
+    not change within it. Nesting is harmless: the outermost counts.
 
     Args:
         model: any that takes its attention from the registry of transformers.
@@ -217,7 +220,8 @@ def tree_attention(model: PreTrainedModel, *, kernel: Kernel = "matrix") -> Iter
         )
     model.set_attn_implementation(_NAMES[kernel])
     try:
-        yield
+        with kept_copies():
+            yield
     finally:
         model.set_attn_implementation(before)
 

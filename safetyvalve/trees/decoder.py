@@ -8,39 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from safetyvalve.trees.copies import copy_of, kept_copies
 from safetyvalve.trees.kernel import arithmetic_dtype
 from safetyvalve.trees.layer import Matrices, Plan, decode
 from safetyvalve.trees.recompute import is_recomputed
 from safetyvalve.trees.tiles import Tile
 
-__all__ = ["kept_matrices", "written_out_layers"]
+__all__ = ["plain_layers", "written_out_layers"]
 
 _PLAIN = {("llama", "Llama"), ("mistral", "Mistral"), ("qwen2", "Qwen2")}
 """Modules of transformers and how their classes begin, whose layers are of this form."""
 
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
-
-_matrices: ContextVar[dict[tuple[int, torch.dtype], Matrices] | None] = ContextVar("safetyvalve_matrices", default=None)
-
-
-@contextmanager
-def kept_matrices() -> Iterator[None]:
-    """Within it the copies of a layer's matrices in another type are made once; the weights must not change meanwhile."""
-    if _matrices.get() is not None:
-        yield
-        return
-    token = _matrices.set({})
-    try:
-        yield
-    finally:
-        _matrices.reset(token)
 
 
 def plain_layers(body: PreTrainedModel) -> list[nn.Module]:
@@ -53,7 +38,7 @@ def plain_layers(body: PreTrainedModel) -> list[nn.Module]:
     return layers if all(_is_plain(layer, begin) for layer in layers) else []
 
 
-def _is_plain(layer: nn.Module, begin: str) -> bool:
+def _is_plain(layer: Any, begin: str) -> bool:
     parts: list[tuple[Any, str]] = [
         (layer, f"{begin}DecoderLayer"),
         (layer.self_attn, f"{begin}Attention"),
@@ -112,7 +97,7 @@ def written_out_layers(
     for layer in layers:
         layer.forward = _forward_of(layer, dtype, tiles_of, at if layer is layers[-1] else None, layer in before)
     try:
-        with kept_matrices():
+        with kept_copies():
             yield True
     finally:
         for layer in layers:
@@ -131,9 +116,7 @@ def _forward_of(
     attention, mlp = layer.self_attn, layer.mlp
     config = attention.config
 
-    def forward(
-        hidden_states: Tensor, attention_mask: Any = None, position_embeddings: Any = None, **_: Any
-    ) -> Tensor:
+    def forward(hidden_states: Tensor, attention_mask: Any = None, position_embeddings: Any = None, **_: Any) -> Tensor:
         cos, sin = (angles[0, :, None, : attention.head_dim // 2].float() for angles in position_embeddings)
         plan = Plan(
             matrices=_matrices_of(layer, dtype),
@@ -156,26 +139,22 @@ def _forward_of(
     return forward
 
 
-@torch.no_grad()
 def _matrices_of(layer: Any, dtype: torch.dtype) -> Matrices:
     attention, mlp = layer.self_attn, layer.mlp
     projections = [attention.q_proj, attention.k_proj, attention.v_proj]
     qkv = [p.weight for p in projections]
     gate_up = [mlp.gate_proj.weight, mlp.up_proj.weight]
-    bias = None if projections[0].bias is None else torch.cat([p.bias for p in projections]).to(dtype)
-    if dtype == qkv[0].dtype:
-        return Matrices(tuple(qkv), bias, attention.o_proj.weight, tuple(gate_up), mlp.down_proj.weight)
-    known = _matrices.get()
-    assert known is not None
-    if (id(layer), dtype) not in known:
-        known[id(layer), dtype] = Matrices(
-            (_together(qkv, dtype),),
-            bias,
-            attention.o_proj.weight.to(dtype),
-            (_together(gate_up, dtype),),
-            mlp.down_proj.weight.to(dtype),
-        )
-    return known[id(layer), dtype]
+    out, down = attention.o_proj.weight, mlp.down_proj.weight
+
+    @torch.no_grad()
+    def copied() -> Matrices:
+        bias = None if projections[0].bias is None else torch.cat([p.bias for p in projections]).to(dtype)
+        if dtype == out.dtype:
+            return Matrices(tuple(qkv), bias, out, tuple(gate_up), down)
+        together = [(_together(matrices, dtype),) for matrices in (qkv, gate_up)]
+        return Matrices(together[0], bias, out.to(dtype), together[1], down.to(dtype))
+
+    return copy_of(layer, dtype, copied)
 
 
 def _together(matrices: list[Tensor], dtype: torch.dtype) -> Tensor:

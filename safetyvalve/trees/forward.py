@@ -109,7 +109,7 @@ def packed_hidden_states(model: PreTrainedModel, row: PackedRow, at: Tensor | No
         at: int64, indices in the row in any order, also repeated: whose states are wanted; None for all. The last layer
             of models of the plain form then computes no others, as far as it can.
     """
-    check_length(model, int(row.position_ids.max()) + 1)
+    check_length(model, row.longest)
     ids = row.input_ids[None]
     body = body_of(model)
     wanted, place = (None, None) if at is None else at.unique(return_inverse=True)

@@ -78,7 +78,7 @@ def attend_forward(
     *,
     keep: bool,
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """:func:`attend` without autograd, with each tile's weights where ``keep`` and :data:`KEPT_TOKENS` let them stay."""
+    """:func:`attend` without autograd, and each tile's weights where ``keep`` and :data:`KEPT_TOKENS` allow."""
     out = value.new_empty(query.shape[1], query.shape[0], value.shape[2])
     kept: list[Tensor | None] = []
     for tree in trees:

@@ -192,7 +192,8 @@ def _norm_backward(
     # How far the slope lies along the input, which the norm takes out.
     along = torch.mv(each, weight).div_(hidden.shape[-1])[:, None]
     inner = (slope * weight).sub_(unit.mul_(along))
-    return torch.addcmul(beside, inner, root), grad_weight
+    grad: Tensor = torch.addcmul(beside, inner, root)
+    return grad, grad_weight
 
 
 def _products(states: Tensor, matrices: tuple[Tensor, ...], bias: Tensor | None) -> Tensor:
@@ -208,7 +209,7 @@ def _products(states: Tensor, matrices: tuple[Tensor, ...], bias: Tensor | None)
 def _back(slope: Tensor, matrices: tuple[Tensor, ...]) -> Tensor:
     """Gradient of the input of :func:`_products`."""
     first, *others = slope.split([len(m) for m in matrices], dim=-1)
-    out = first @ matrices[0]
+    out: Tensor = first @ matrices[0]
     for part, matrix in zip(others, matrices[1:], strict=True):
         out.addmm_(part, matrix)
     return out

@@ -22,7 +22,7 @@ the form of a mask function of transformers. It says what is causal, within a wi
 
 
 WORTH_SHARING = 8
-"""Tokens that the prompts of a row must have in common to stand once; fewer cost more in cut attention than they save."""
+"""Tokens that the prompts of a row must have in common to stand once; fewer cost more calls than they save work."""
 
 
 def causal(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -97,6 +97,8 @@ class PackedRow:
     owner: Tensor
     last: Tensor
     n_responses: int
+    longest: int
+    """Tokens of the longest prompt with a response, whether or not the row has all of them."""
 
 
 def pack_row(trees: Sequence[Tree], device: torch.device | str = "cpu", *, lean: bool = False) -> PackedRow:
@@ -153,6 +155,7 @@ def pack_row(trees: Sequence[Tree], device: torch.device | str = "cpu", *, lean:
         owner=tensor(owner),
         last=tensor([] if lean else last),
         n_responses=n_responses,
+        longest=max(len(t.prompt_ids) + len(r) for t in trees for r in t.response_ids),
     )
 
 
