@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from safetyvalve.training.baseline import SftPool
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.objective import Objective, ReferencedExample, Terms, Totals
+from safetyvalve.training.profiling import StepProfiler
 from safetyvalve.training.trainer import TreeTrainer, refuse_non_finite, resident_gib
 
 __all__ = ["PolicyTrainer", "step_meters"]
@@ -36,6 +37,7 @@ class PolicyTrainer(TreeTrainer):
     ) -> None:
         super().__init__(**kwargs)
         self.objective, self.forward, self.sft_pool = objective, forward, sft_pool
+        self.profiler: StepProfiler | None = None
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Gradient of one optimizer step; returns its loss, detached."""
@@ -48,7 +50,10 @@ class PolicyTrainer(TreeTrainer):
         seen: list[Terms] = []
         loss = torch.zeros((), device=self.args.device)
         with self.forward.attention(self.model):
-            for group in self.forward.split(inputs):
+            groups = self.forward.split(inputs)
+            if self.profiler is not None:
+                self.profiler.computes(self.model, [[e.tree for e in group] for group in groups])
+            for group in groups:
                 terms = self.terms(group, totals)
                 part = terms.loss(totals)
                 refuse_non_finite(

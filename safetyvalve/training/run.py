@@ -35,6 +35,7 @@ from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.memory import check_weights_fit
 from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import PolicyTrainer
+from safetyvalve.training.profiling import SKIPPED, StepProfiler
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
 from safetyvalve.training.saving import TrainedModel
@@ -124,6 +125,7 @@ def train_policy(
     resume: bool = False,
     scorer: Scorer | None = None,
     progress: Progress | None = None,
+    profiled: bool = False,
 ) -> TrainingResult:
     """Train ``model`` in place and leave the record and the trained model in ``folder``.
 
@@ -144,6 +146,7 @@ def train_policy(
             many threads as before, the result is bitwise that of a run that was never stopped.
         scorer: independent score of samples, never used in training.
         progress: what a person sees; None says nothing.
+        profiled: watch some steps and leave profile.json, see :mod:`safetyvalve.training.profiling`.
 
     Raises:
         EngineError: the engine asked for is not exact for this model.
@@ -227,10 +230,26 @@ def train_policy(
         for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
             trainer.remove_callback(callback)
         evaluate.publish = trainer.publish
+        if profiled:
+            counted = choice.engine == "tree" and not fine_tuning.adapts
+            trainer.profiler = StepProfiler(forward, counted=counted)
+            trainer.add_callback(trainer.profiler)
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        if trainer.profiler is not None:
+            _tell(trainer.profiler, folder, progress)
         folder.save_model(TrainedModel(policies.policy, tokenizer, fine_tuning, base))
     shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
     return TrainingResult(folder.path, choice, time.perf_counter() - started)
+
+
+def _tell(profiler: StepProfiler, folder: RunFolder, progress: Progress) -> None:
+    found = profiler.result()
+    if found is None:
+        progress.line(f"no profile: the run has no more steps than the {SKIPPED} that warm up")
+        return
+    found.write(folder.path / "profile.json")
+    for line in found.lines():
+        progress.line(line)
 
 
 def return_to_checkpoint(folder: RunFolder, progress: Progress) -> Path | None:

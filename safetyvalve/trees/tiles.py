@@ -16,7 +16,7 @@ _ROWS = 256
 """Query tokens of a tile at most. Smaller ones compute fewer forbidden pairs in more, smaller products."""
 _GROUP = 128
 """Query tokens up to which responses share a tile: each also computes its pairs with the others', then masked."""
-_WHOLE = 160
+_WHOLE = 256
 """Tokens up to which a tree is one tile: calls cost more there than what is masked."""
 
 
