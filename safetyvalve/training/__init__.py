@@ -4,6 +4,8 @@ from safetyvalve.training.estimate import Estimate
 from safetyvalve.training.folder import RunFolder, environment
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
+from safetyvalve.training.monitor import OveroptimizationMonitor
+from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import (
     DEFAULT_ETA,
     OBJECTIVES,
@@ -28,6 +30,7 @@ from safetyvalve.training.settings import (
     Optimization,
     Reporting,
     RunSettings,
+    Valve,
 )
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "Baseline",
     "Checkpointing",
     "DataSource",
+    "DisplacementMultiplier",
     "DryRun",
     "Estimate",
     "FineTuning",
@@ -46,6 +50,7 @@ __all__ = [
     "Objective",
     "Observation",
     "Optimization",
+    "OveroptimizationMonitor",
     "PolicyTrainer",
     "Probe",
     "Progress",
@@ -58,6 +63,7 @@ __all__ = [
     "Terms",
     "Totals",
     "TrainingResult",
+    "Valve",
     "dry_run",
     "environment",
     "resume_training",

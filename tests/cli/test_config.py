@@ -77,6 +77,10 @@ OTHER: dict[str, Any] = {
     "lora_targets": "q_proj",
     "merge": True,
     "save_dtype": "bf16",
+    "max_displacement": 0.05,
+    "select": "independent",
+    "stop_on": ["length"],
+    "patience": 2,
 }
 """A value other than the default for each option; a new option needs one."""
 
@@ -86,6 +90,7 @@ NEEDS = {
     "baseline_samples": ["--baseline", "reference-samples"],
     "baseline_max_tokens": ["--baseline", "reference-samples"],
     "baseline_column": ["--baseline", "column"],
+    **{key: ["--scorer", "quickstart-rubric"] for key in ("select", "patience")},
     **{key: ["--fine-tune", "lora"] for key in ("lora_rank", "lora_alpha", "lora_targets", "merge")},
 }
 """What an option has no meaning without."""
