@@ -14,7 +14,11 @@ from benchmarks.speed.measuring import Clock, Memory
 from benchmarks.speed.workloads import BATCH, Workload, data_hash, examples_of, tokens_of
 from safetyvalve.data import TokenizedExample
 from safetyvalve.models import load_model
+from safetyvalve.rewards import RewardModel, load_start
 from safetyvalve.training import Forward, Objective, PolicyTrainer, ReferencedExample
+from safetyvalve.training.reward.examples import RewardExample
+from safetyvalve.training.reward.settings import Learning
+from safetyvalve.training.reward.trainer import RewardTrainer
 from safetyvalve.trees import ReferenceCache, Tree
 from safetyvalve.trees.work import work_of
 
@@ -64,6 +68,38 @@ class _Training(_Prepared):
         return {"seconds": self.clock.seconds, "memory": self.memory.above()}
 
 
+class _Reward:
+    """The shipped reward trainer, one member."""
+
+    def __init__(self, workload: Workload, count: int, hh: Path) -> None:
+        torch.manual_seed(0)
+        start = load_start("smollm2-135m", 1)
+        self.tokens = tokens_of(workload, examples_of(workload, count, hh), start.tokenizer, count)
+        autocast = torch.bfloat16 if workload.precision == "bf16" else None
+        forward = Forward("tree", BUDGET, autocast)
+        self.clock, self.scratch = Clock(), tempfile.TemporaryDirectory()
+        model = RewardModel([start.model], start.tokenizer, engine="tree")
+        self.memory = Memory(model, trained=True)
+        self.trainer = RewardTrainer(
+            model=model,
+            args=training_arguments(Path(self.scratch.name)),
+            train_dataset=[RewardExample(t, (1.0,)) for t in self.tokens],
+            learning=Learning(),
+            forward=forward,
+            callbacks=[self.clock],
+        )
+        self.about: dict[str, Any] = {
+            "data": data_hash(self.tokens),
+            "units": sum(len(t.comparisons) for t in self.tokens),
+            "threads": torch.get_num_threads(),
+            "settings": {"token_budget": BUDGET, "engine": "tree", "prompts_per_step": BATCH},
+        }
+
+    def round(self) -> dict[str, float]:
+        self.trainer.train()
+        return {"seconds": self.clock.seconds, "memory": self.memory.above()}
+
+
 class _Reference(_Prepared):
     def round(self) -> dict[str, float]:
         begun = time.perf_counter()
@@ -73,6 +109,8 @@ class _Reference(_Prepared):
 
 def our_side(workload: Workload, count: int, hh: Path, *, padded: bool) -> Any:
     """With ``about`` and ``round``."""
+    if workload.task == "reward":
+        return _Reward(workload, count, hh)
     kind = {"train": _Training, "reference": _Reference}[workload.task]
     return kind(workload, count, hh, padded=padded)
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
 from benchmarks.speed.measuring import Clock, Memory
 from benchmarks.speed.workloads import BATCH, Workload, data_hash, examples_of, tokens_of
 from safetyvalve.data import PreferenceExample
 from safetyvalve.models import load_model
+from safetyvalve.rewards import load_start
 
 __all__ = ["trl_side"]
 
@@ -96,6 +97,53 @@ class _TRL:
         return {"seconds": time.perf_counter() - begun, "memory": self.memory.above()}
 
 
+class _Reward:
+    """RewardTrainer on the same conversations; it reads a whole conversation, whose template ends with a newline."""
+
+    def __init__(self, workload: Workload, count: int, hh: Path) -> None:
+        torch.manual_seed(0)
+        start = load_start("smollm2-135m", 1)
+        examples = examples_of(workload, count, hh)
+        tokens = tokens_of(workload, examples, start.tokenizer, count)
+        self.clock, self.scratch = Clock(), tempfile.TemporaryDirectory()
+        self.memory = Memory(start.model, trained=True)
+        settings: dict[str, Any] = {
+            "bf16": workload.precision == "bf16",
+            "gradient_checkpointing": False,
+            "per_device_train_batch_size": BATCH,
+            "max_length": None,
+            "train_sampling_strategy": "sequential",
+            "learning_rate": 1e-6,
+            "logging_steps": 1,
+        }
+        rows = [row for e in examples for row in _pairs(e)]
+        self.trainer = RewardTrainer(
+            model=start.model,
+            args=RewardConfig(
+                self.scratch.name,
+                num_train_epochs=1,
+                save_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                use_cpu=True,
+                **settings,
+            ),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=start.tokenizer,
+            callbacks=[self.clock],
+        )
+        self.about: dict[str, Any] = {
+            "data": data_hash(tokens),
+            "units": len(rows),
+            "threads": torch.get_num_threads(),
+            "settings": {"trl": version("trl"), "optim": str(self.trainer.args.optim), **settings},
+        }
+
+    def round(self) -> dict[str, float]:
+        self.trainer.train()
+        return {"seconds": self.clock.seconds, "memory": self.memory.above()}
+
+
 def _pairs(example: PreferenceExample) -> list[dict[str, Any]]:
     prompt = [m.model_dump() for m in example.prompt]
 
@@ -107,4 +155,4 @@ def _pairs(example: PreferenceExample) -> list[dict[str, Any]]:
 
 def trl_side(workload: Workload, count: int, hh: Path) -> Any:
     """With ``about`` and ``round``."""
-    return _TRL(workload, count, hh)
+    return (_Reward if workload.task == "reward" else _TRL)(workload, count, hh)

@@ -66,7 +66,7 @@ def response_logps(
     if engine not in ("tree", "padded"):
         raise UsageError(f"engine is '{engine}'; accepted here: tree, padded.")
     model = underlying(model)
-    row = pack_row(trees, model.device, lean=engine == "tree")
+    row = pack_row(trees, model.device, shared=engine == "tree", ends=engine != "tree")
     if engine == "padded":
         tokens = padded_logps(model, trees)
     else:

@@ -101,15 +101,18 @@ class PackedRow:
     """Tokens of the longest prompt with a response, whether or not the row has all of them."""
 
 
-def pack_row(trees: Sequence[Tree], device: torch.device | str = "cpu", *, lean: bool = False) -> PackedRow:
+def pack_row(
+    trees: Sequence[Tree], device: torch.device | str = "cpu", *, shared: bool = False, ends: bool = True
+) -> PackedRow:
     """Lay trees one after another: prompt, first response, second response, ..., next prompt.
 
     Args:
         trees: at least one.
         device: where the tensors are to be.
-        lean: only what log-probabilities need. What all prompts begin with, such as the system turn of a chat template,
-            stands once at the row's beginning, as a segment of its own; and the last token of each response, which
-            predicts nothing that is asked for, is left out, so that ``last`` is empty.
+        shared: what all prompts begin with, such as the system turn of a chat template, stands once at the row's
+            beginning, as a segment of its own.
+        ends: with the last token of each response, which log-probabilities do not need, since it predicts nothing that
+            is asked for. Without it ``last`` is empty.
 
     Raises:
         UsageError: no trees, or a prompt or response without tokens.
@@ -118,7 +121,7 @@ def pack_row(trees: Sequence[Tree], device: torch.device | str = "cpu", *, lean:
         raise UsageError("there are no trees to pack; pass at least one prompt with a response.")
     for number, tree in enumerate(trees):
         _check(tree, number)
-    root = trees[0].prompt_ids[: _shared(trees)] if lean else ()
+    root = trees[0].prompt_ids[: _common(trees)] if shared else ()
     ids: list[int] = [*root]
     predictor: list[int] = []
     target: list[int] = []
@@ -132,7 +135,7 @@ def pack_row(trees: Sequence[Tree], device: torch.device | str = "cpu", *, lean:
         pieces = [(0, len(root), n_prompt)]
         before = len(ids) - 1  # the prompt's last token predicts the first token of every response
         for k, response in enumerate(tree.response_ids, start=1):
-            first, length = len(ids), len(response) - lean
+            first, length = len(ids), len(response) - (not ends)
             predictor.append(before)
             predictor.extend(range(first, first + len(response) - 1))
             target.extend(response)
@@ -153,13 +156,13 @@ def pack_row(trees: Sequence[Tree], device: torch.device | str = "cpu", *, lean:
         predictor=tensor(predictor),
         target=tensor(target),
         owner=tensor(owner),
-        last=tensor([] if lean else last),
+        last=tensor(last if ends else []),
         n_responses=n_responses,
         longest=max(len(t.prompt_ids) + len(r) for t in trees for r in t.response_ids),
     )
 
 
-def _shared(trees: Sequence[Tree]) -> int:
+def _common(trees: Sequence[Tree]) -> int:
     """Tokens that all prompts begin with, if they are worth a segment; each prompt keeps a token of its own."""
     if len(trees) < 2:
         return 0

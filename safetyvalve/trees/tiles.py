@@ -75,7 +75,7 @@ def _cuts(branch: Tensor) -> list[tuple[int, int]]:
     group: tuple[int, int] | None = None
     at = 0
     for number, length in enumerate(torch.bincount(branch).tolist()):
-        if not length:  # a response of one token has none in a lean row
+        if not length:  # a response of one token without its last one
             continue
         if number and length <= _GROUP:
             if group and at + length - group[0] <= _GROUP:

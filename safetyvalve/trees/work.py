@@ -38,7 +38,7 @@ def work_of(model: PreTrainedModel, trees: Sequence[Tree]) -> Work:
 
     Windows narrower than a tree are not taken off.
     """
-    row = pack_row(trees, lean=True)
+    row = pack_row(trees, shared=True, ends=False)
     config = model.config.get_text_config()
     head = model.get_output_embeddings()
     matrices = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear) and m is not head)

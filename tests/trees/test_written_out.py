@@ -110,7 +110,7 @@ class RootBlindSegment(Segment):
 @pytest.mark.parametrize("family", [*PLAIN, "gemma2"])
 def test_a_mask_blind_to_the_beginning_is_wrong(family: str) -> None:
     model, trees = tiny_model(family), SHAPES["common beginning"]
-    row = pack_row(trees, lean=True)
+    row = pack_row(trees, shared=True, ends=False)
     wrong = replace(
         row, segments=tuple(RootBlindSegment(s.start, s.stop, s.positions, s.branch, s.root) for s in row.segments)
     )
@@ -125,14 +125,14 @@ def test_a_mask_blind_to_the_beginning_is_wrong(family: str) -> None:
 class TestLeanRows:
     def test_tokens(self) -> None:
         """Three prompts of 21, 27 and 50 tokens that share 20, responses of 5, 1 and 9 without their last tokens."""
-        row = pack_row(SHAPES["common beginning"], lean=True)
+        row = pack_row(SHAPES["common beginning"], shared=True, ends=False)
         assert len(row.input_ids) == 20 + (1 + 7 + 30) + 3 * (4 + 0 + 8)
         assert len(row.target) == 3 * (5 + 1 + 9)
         assert [s.root for s in row.segments] == [0, 20, 20, 20]
 
     def test_every_token_predicts_as_in_the_whole_row(self) -> None:
         for trees in SHAPES.values():
-            lean, whole = pack_row(trees, lean=True), pack_row(trees)
+            lean, whole = pack_row(trees, shared=True, ends=False), pack_row(trees)
             assert torch.equal(lean.target, whole.target)
             assert torch.equal(lean.owner, whole.owner)
             for attribute in ("input_ids", "position_ids"):
@@ -143,13 +143,13 @@ class TestLeanRows:
         """Two tokens in common would cost more in cut attention than they save."""
         few = SYSTEM[: WORTH_SHARING - 1]
         trees = [Tree((*few, 1), ((2, 3),)), Tree((*few, 4), ((5, 6),))]
-        assert [s.root for s in pack_row(trees, lean=True).segments] == [0, 0]
+        assert [s.root for s in pack_row(trees, shared=True, ends=False).segments] == [0, 0]
         enough = SYSTEM[:WORTH_SHARING]
         trees = [Tree((*enough, 1), ((2, 3),)), Tree((*enough, 4), ((5, 6),))]
-        assert pack_row(trees, lean=True).segments[1].root == WORTH_SHARING
+        assert pack_row(trees, shared=True, ends=False).segments[1].root == WORTH_SHARING
 
     def test_one_tree_shares_with_nobody(self) -> None:
-        assert len(pack_row([Tree(SYSTEM, ((1, 2),))], lean=True).segments) == 1
+        assert len(pack_row([Tree(SYSTEM, ((1, 2),))], shared=True, ends=False).segments) == 1
 
 
 class TestWhichLayers:
