@@ -31,11 +31,11 @@ def table(results: dict[str, Any]) -> str:
         low, high = row["spread"]["ratio"]
         memory = [row["peak_memory"][side] / 2**30 for side in ("ours", "peer")]
         peer = "TRL" if workload.peer == "trl" else "ours, plain"
-        lines.append(
-            f"| {workload.what}, {workload.precision} (`{name}`, {row['units']} {workload.unit}s) | {row['ours']:.2f} s | "
-            f"{peer}: {row['peer']:.2f} s | **{row['ratio']:.2f}** ({low:.2f} to {high:.2f}) | {workload.goal:g} | "
-            f"{memory[0]:.1f} : {memory[1]:.1f} GiB ({row['peak_memory_ratio']:.2f}) |"
-        )
+        work = f"{workload.what}, {workload.precision} (`{name}`, {row['units']} {workload.unit}s)"
+        ratio = f"**{row['ratio']:.2f}** ({low:.2f} to {high:.2f})"
+        gib = f"{memory[0]:.1f} : {memory[1]:.1f} GiB ({row['peak_memory_ratio']:.2f})"
+        cells = (work, f"{row['ours']:.2f} s", f"{peer}: {row['peer']:.2f} s", ratio, f"{workload.goal:g}", gib)
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *_about(results)]
     return "\n".join(lines)
 
@@ -44,11 +44,10 @@ def _about(results: dict[str, Any]) -> list[str]:
     hardware, versions = results["hardware"], results["versions"]
     rounds = {results[n]["rounds"] for n in WORKLOADS if n in results}
     threads = {results[n]["threads"] for n in WORKLOADS if n in results}
+    machine = f"{hardware['processor']}, {hardware['cores']} cores, {', '.join(hardware['instructions'])}"
     lines = [
-        f"Seconds a unit, medians of {_all(rounds)} alternating rounds after one that warms up. {hardware['processor']}, "
-        f"{hardware['cores']} cores, {_all(threads)} threads, {', '.join(hardware['instructions'])}; "
-        + ", ".join(f"{k} {v}" for k, v in versions.items())
-        + ".",
+        f"Seconds a unit: medians of {_all(rounds)} alternating rounds after a first one; {_all(threads)} threads. "
+        f"{machine}; {', '.join(f'{k} {v}' for k, v in versions.items())}.",
     ]
     for precision in ("fp32", "bf16"):
         row = results.get(f"hh_pairs_{precision}")

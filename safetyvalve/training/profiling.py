@@ -109,8 +109,8 @@ class StepProfiler(TrainerCallback):
         if self._watch is not None:
             taken = time.perf_counter() - self._begun
             self._watch.__exit__(None, None, None)
-            parts = _parts(self._watch.events()) | {"data": self._waited}
-            parts["rest"] = taken - sum(v for name, v in parts.items() if name != "data")
+            parts = _parts(self._watch.events())
+            parts |= {"rest": taken - sum(parts.values()), "data": self._waited}
             self._seconds.append(taken + self._waited)
             self._parts.append({name: parts.get(name, 0.0) for name in PARTS})
             self._watch = None
@@ -135,12 +135,13 @@ def _parts(events: Any) -> dict[str, float]:
     """Seconds of each part, from the profiler's events: each counts its own time, without that of its children."""
     parts: dict[str, float] = {}
     for event in events:
-        name = _part_of(event)
-        parts[name] = parts.get(name, 0.0) + event.self_cpu_time_total / 1e6
+        if (name := _part_of(event)) is not None:
+            parts[name] = parts.get(name, 0.0) + event.self_cpu_time_total / 1e6
     return parts
 
 
-def _part_of(event: Any) -> str:
+def _part_of(event: Any) -> str | None:
+    """None for what is no computation: scopes and the interpreter between calls."""
     above = event
     while above is not None:
         if above.name in _HEAD:
@@ -152,4 +153,4 @@ def _part_of(event: Any) -> str:
         return "products"
     if event.name in _ATTENTION:
         return "attention"
-    return "elementwise" if event.name.startswith("aten::") else "rest"
+    return "elementwise" if event.name.startswith("aten::") else None
