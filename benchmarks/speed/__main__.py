@@ -29,7 +29,7 @@ def main() -> None:
         prog="python -m benchmarks.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", action="append", choices=list(WORKLOADS), help="a workload; repeatable; default: all")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each side, after one that warms up")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each side, after some steps that warm up")
     parser.add_argument("--examples", type=int, help="prompts, fewer than the record's: for development only")
     parser.add_argument("--resume", action="store_true", help="take rounds that were measured before")
     parser.add_argument("--out", type=Path, default=RESULTS, help="what is read, compared with and written")
@@ -71,10 +71,10 @@ def measure(workload: Workload, examples: int, rounds: int, hh: Path, partial: R
         if len({side.about["data"] for side in sides.values() if "data" in side.about}) != 1:
             sys.exit(f"{workload.name}: the sides do not have the same data.")
         for number in range(missing + 1):
-            done = {name: side.round() for name, side in sides.items()}
+            done = {name: side.round(warm=number == 0) for name, side in sides.items()}
             text = ", ".join(f"{n} {d['seconds']:.1f} s" for n, d in done.items() if "seconds" in d)
             print(f"{workload.name} {'warm-up' if number == 0 else f'round {number}'}: {text}", flush=True)
-            if number:  # the first round warms up
+            if number:
                 for name, figures in done.items():
                     partial.add(workload.name, name, figures, sides[name].about)
     finally:

@@ -63,7 +63,8 @@ class _Training(_Prepared):
             callbacks=[self.clock],
         )
 
-    def round(self) -> dict[str, float]:
+    def round(self, steps: int | None = None) -> dict[str, float]:
+        self.trainer.args.max_steps = steps or -1
         self.trainer.train()
         return {"seconds": self.clock.seconds, "memory": self.memory.above()}
 
@@ -95,20 +96,22 @@ class _Reward:
             "settings": {"token_budget": BUDGET, "engine": "tree", "prompts_per_step": BATCH},
         }
 
-    def round(self) -> dict[str, float]:
+    def round(self, steps: int | None = None) -> dict[str, float]:
+        self.trainer.args.max_steps = steps or -1
         self.trainer.train()
         return {"seconds": self.clock.seconds, "memory": self.memory.above()}
 
 
 class _Reference(_Prepared):
-    def round(self) -> dict[str, float]:
+    def round(self, steps: int | None = None) -> dict[str, float]:
+        trees = self.trees[: steps and steps * BATCH]
         begun = time.perf_counter()
-        _sums(self.model, self.trees, self.forward)
+        _sums(self.model, trees, self.forward)
         return {"seconds": time.perf_counter() - begun, "memory": self.memory.above()}
 
 
 def our_side(workload: Workload, count: int, hh: Path, *, padded: bool) -> Any:
-    """With ``about`` and ``round``."""
+    """With ``about``, and ``round`` over all examples or a few steps."""
     if workload.task == "reward":
         return _Reward(workload, count, hh)
     kind = {"train": _Training, "reference": _Reference}[workload.task]

@@ -16,5 +16,5 @@ class Peak:
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.about = {"threads": torch.get_num_threads()}
 
-    def round(self) -> dict[str, float]:
+    def round(self, steps: int | None = None) -> dict[str, float]:
         return {"operations_per_second": gemm_peak(self.dtype)}

@@ -30,9 +30,10 @@ class Side:
         )
         self.about: dict[str, Any] = self._read()
 
-    def round(self) -> dict[str, float]:
+    def round(self, *, warm: bool = False) -> dict[str, float]:
+        """Figures of a round, or of the few steps that warm up."""
         assert self.process.stdin is not None
-        self.process.stdin.write("run\n")
+        self.process.stdin.write("warm\n" if warm else "run\n")
         self.process.stdin.flush()
         return self._read()
 

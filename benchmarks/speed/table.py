@@ -46,7 +46,7 @@ def _about(results: dict[str, Any]) -> list[str]:
     threads = {results[n]["threads"] for n in WORKLOADS if n in results}
     machine = f"{hardware['processor']}, {hardware['cores']} cores, {', '.join(hardware['instructions'])}"
     lines = [
-        f"Seconds a unit: medians of {_all(rounds)} alternating rounds after a first one; {_all(threads)} threads. "
+        f"Seconds a unit: medians of {_all(rounds)} alternating rounds after steps that warm up; {_all(threads)} threads. "
         f"{machine}; {', '.join(f'{k} {v}' for k, v in versions.items())}.",
     ]
     for precision in ("fp32", "bf16"):

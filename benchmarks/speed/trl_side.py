@@ -81,15 +81,16 @@ class _TRL:
             for ids, ours in ((row["chosen_ids"], chosen), (row["rejected_ids"], rejected)):
                 assert tuple(ids[: len(ours)]) == ours and len(ids) <= len(ours) + 1
 
-    def round(self) -> dict[str, float]:
+    def round(self, steps: int | None = None) -> dict[str, float]:
         if self.workload.task == "reference":
-            return self._reference_round()
+            return self._reference_round(steps)
+        self.trainer.args.max_steps = steps or -1
         self.trainer.train()
         return {"seconds": self.clock.seconds, "memory": self.memory.above()}
 
-    def _reference_round(self) -> dict[str, float]:
+    def _reference_round(self, steps: int | None) -> dict[str, float]:
         """Its pass over the data in the batches of training, without what it does before and after."""
-        batches = list(self.trainer.get_train_dataloader())
+        batches = list(self.trainer.get_train_dataloader())[:steps]
         self.model.eval()
         begun = time.perf_counter()
         for batch in batches:
@@ -139,7 +140,8 @@ class _Reward:
             "settings": {"trl": version("trl"), "optim": str(self.trainer.args.optim), **settings},
         }
 
-    def round(self) -> dict[str, float]:
+    def round(self, steps: int | None = None) -> dict[str, float]:
+        self.trainer.args.max_steps = steps or -1
         self.trainer.train()
         return {"seconds": self.clock.seconds, "memory": self.memory.above()}
 
@@ -154,5 +156,5 @@ def _pairs(example: PreferenceExample) -> list[dict[str, Any]]:
 
 
 def trl_side(workload: Workload, count: int, hh: Path) -> Any:
-    """With ``about`` and ``round``."""
+    """With ``about``, and ``round`` over all examples or a few steps."""
     return (_Reward if workload.task == "reward" else _TRL)(workload, count, hh)

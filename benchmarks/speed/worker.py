@@ -1,7 +1,7 @@
 """One side of one workload in a process of its own: prepares itself, then runs a round whenever it is told to.
 
-Speaks JSON, a line a message: says ``base`` once it is ready, answers ``run`` with a round's figures, and ends at
-``quit``. Everything else that a library prints goes to the error stream.
+Speaks JSON, a line a message: says ``ready``, answers ``warm`` and ``run`` with the figures of a few steps and of a
+round, and ends at anything else. Everything else that a library prints goes to the error stream.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 __all__ = ["main"]
+
+WARM_STEPS = 2
+"""Steps after which memory is where it stays and every kernel has run."""
 
 
 def main() -> None:
@@ -32,9 +35,9 @@ def main() -> None:
     side = _side(options)
     _say(said, {"ready": True, **side.about})
     for line in sys.stdin:
-        if line.strip() != "run":
+        if line.strip() not in ("run", "warm"):
             break
-        _say(said, side.round())
+        _say(said, side.round(WARM_STEPS if line.strip() == "warm" else None))
 
 
 def _side(options: argparse.Namespace) -> Any:
