@@ -46,8 +46,8 @@ def _about(results: dict[str, Any]) -> list[str]:
     threads = {results[n]["threads"] for n in WORKLOADS if n in results}
     machine = f"{hardware['processor']}, {hardware['cores']} cores, {', '.join(hardware['instructions'])}"
     lines = [
-        f"Seconds a unit: medians of {_all(rounds)} alternating rounds after steps that warm up; {_all(threads)} threads. "
-        f"{machine}; {', '.join(f'{k} {v}' for k, v in versions.items())}.",
+        f"Seconds a unit: medians of {_all(rounds)} alternating rounds after steps that warm up. "
+        f"{machine}, {_all(threads)} threads; {', '.join(f'{k} {v}' for k, v in versions.items())}.",
     ]
     for precision in ("fp32", "bf16"):
         row = results.get(f"hh_pairs_{precision}")
