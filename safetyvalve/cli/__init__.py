@@ -16,6 +16,7 @@ from safetyvalve.cli import (
     configured,
     convert,
     data,
+    diagnose,
     doctor,
     init,
     judge,
@@ -27,6 +28,7 @@ from safetyvalve.cli import (
     resume,
     reward,
     roi,
+    sample,
     stats,
     testbed,
     train,
@@ -50,6 +52,8 @@ app.command("train", cls=configured.ConfiguredCommand)(train.train)
 app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
+app.command("sample")(sample.sample)
+app.command("diagnose")(diagnose.diagnose)
 app.command("report")(report.report)
 app.command("plan")(plan.plan)
 app.command("judge")(judge.judge)

@@ -40,8 +40,9 @@ from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import Constraint, PolicyTrainer
 from safetyvalve.training.profiling import SKIPPED, StepProfiler
 from safetyvalve.training.progress import Progress
-from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
+from safetyvalve.training.sampling import Probe, SampleMeter
 from safetyvalve.training.saving import TrainedModel
+from safetyvalve.training.scoring import Proxy, SampleScorer, Scorer
 from safetyvalve.training.selection import Selection, says, select
 from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, Observation, Optimization, Valve
 from safetyvalve.training.trackers import RecordedArguments, Trackers
@@ -167,6 +168,9 @@ def train_policy(
     base: BaseModel | None = None,
     resume: bool = False,
     scorer: Scorer | None = None,
+    proxy: Proxy | None = None,
+    held_out_member: Proxy | None = None,
+    observed: Sequence[Probe] | None = None,
     progress: Progress | None = None,
     profiled: bool = False,
 ) -> TrainingResult:
@@ -189,6 +193,8 @@ def train_policy(
         resume: go on from the last checkpoint in ``folder``, or from the start where there is none. On the CPU, with as
             many threads as before, the result is bitwise that of a run that was never stopped.
         scorer: independent score of samples, never used in training.
+        proxy, held_out_member: reward models that score the samples too.
+        observed: prompts that are sampled instead of held-out ones.
         progress: what a person sees; None says nothing.
         profiled: watch some steps and leave profile.json, see :mod:`safetyvalve.training.profiling`.
 
@@ -247,9 +253,15 @@ def train_policy(
         n=observation.samples_per_prompt,
         max_new_tokens=observation.max_new_tokens,
         forward=forward,
-        scorer=scorer,
+        scorer=SampleScorer(
+            independent=scorer,
+            proxy=proxy,
+            held_out_member=held_out_member,
+            autocast=optimization.autocast,
+            say=progress.line,
+        ),
     )
-    probes = _probes(held_out, 2 * observation.prompts)
+    probes = _probes(held_out, 2 * observation.prompts) if observed is None else list(observed)
     valve = valve or Valve()
     selection = Selection(folder) if valve.select == "independent" else None
     trackers = trackers or Trackers()
