@@ -21,6 +21,7 @@ from safetyvalve.cli import (
     init,
     judge,
     kpi,
+    lab,
     plan,
     quickstart,
     release,
@@ -64,6 +65,7 @@ app.command("convert")(convert.convert)
 app.add_typer(release.app, name="release")
 app.add_typer(reward.app, name="reward")
 app.add_typer(testbed.app, name="testbed")
+app.add_typer(lab.app, name="lab")
 
 
 def _version(wanted: bool) -> None:

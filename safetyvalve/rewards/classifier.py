@@ -174,8 +174,8 @@ def _padded(model: PreTrainedModel, trees: Sequence[Tree]) -> _Rows:
 
 def _features(model: PreTrainedModel, trees: Sequence[Tree], engine: Engine) -> Tensor:
     features = read_rewards(model, trees, engine).features
-    return features / features.square().mean().sqrt()
+    return features / features.square().mean(dim=1, keepdim=True).sqrt()  # each alone: they are compared one by one
 
 
-FEATURES = Quantity(_features, "of the last states' root mean square", 1e-3)
+FEATURES = Quantity(_features, "of a last state's root mean square", 1e-3)
 """What the two forwards are compared by: exact ones differ by 1e-5, a wrong mask by 0.1 or more."""
