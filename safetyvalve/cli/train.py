@@ -147,6 +147,9 @@ def train(
     dry_run: bool = _option(
         False, _DATA, "Check the data, print memory, time and the first batch of the run, and stop.", "--dry-run"
     ),
+    profile: bool = _option(
+        False, _OPTIMIZATION, "Say where the time of a step goes, and leave it in profile.json.", "--profile"
+    ),
     lang: Literal["en", "ja"] = _option("en", _OBSERVATION, "Language of the report: en or ja."),
 ) -> None:
     """Align a model by RPO, DPO, IPO or SFT, and report whether it overoptimized.
@@ -234,7 +237,7 @@ def train(
         for line in estimate(settings, scorer=load_scorer(scorer), progress=Progress(name=settings.name)).lines():
             print(line)
         return
-    run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name))
+    run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name), profiled=profile)
     if proxy is not None and sample_prompts > 0:
         from safetyvalve.cli.diagnose import diagnose
 

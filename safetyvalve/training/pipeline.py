@@ -6,6 +6,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -83,6 +84,7 @@ def run_training(
     scorer: Scorer | None = None,
     progress: Progress | None = None,
     resume: bool = False,
+    profiled: bool = False,
 ) -> TrainingResult:
     """Train as ``settings`` say and leave config.yaml, environment.json, data_report.json, settings.json,
     metrics.jsonl, samples/ and model/ with its model card in ``output``.
@@ -93,6 +95,7 @@ def run_training(
         scorer: the function that ``settings.scorer`` names.
         progress: what a person sees; None says nothing.
         resume: go on from the folder's last checkpoint; the data and the model must be what they were.
+        profiled: also say where a step's time goes, and leave it in profile.json.
 
     Raises:
         SafetyValveError: a setting, the data, the model or the folder cannot be used. What was refused before anything
@@ -103,7 +106,8 @@ def run_training(
     source = _read(settings, progress)
     folder = RunFolder(output, resume=resume)
     try:
-        result = _run(settings, source, folder, train_policy, scorer=scorer, progress=progress, resume=resume)
+        train: Callable[..., TrainingResult] = partial(train_policy, profiled=profiled)
+        result = _run(settings, source, folder, train, scorer=scorer, progress=progress, resume=resume)
         from safetyvalve.report.card import write_card  # its package loads matplotlib
 
         write_card(folder.path)

@@ -38,6 +38,7 @@ from safetyvalve.training.memory import check_weights_fit
 from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import Constraint, PolicyTrainer
+from safetyvalve.training.profiling import SKIPPED, StepProfiler
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.sampling import Probe, SampleMeter
 from safetyvalve.training.saving import TrainedModel
@@ -171,6 +172,7 @@ def train_policy(
     held_out_member: Proxy | None = None,
     observed: Sequence[Probe] | None = None,
     progress: Progress | None = None,
+    profiled: bool = False,
 ) -> TrainingResult:
     """Train ``model`` in place and leave the record and the trained model in ``folder``.
 
@@ -194,6 +196,7 @@ def train_policy(
         proxy, held_out_member: reward models that score the samples too.
         observed: prompts that are sampled instead of held-out ones.
         progress: what a person sees; None says nothing.
+        profiled: watch some steps and leave profile.json, see :mod:`safetyvalve.training.profiling`.
 
     Raises:
         EngineError: the engine asked for is not exact for this model.
@@ -298,7 +301,13 @@ def train_policy(
         for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
             trainer.remove_callback(callback)
         evaluate.trainer = trainer
+        if profiled:
+            counted = choice.engine == "tree" and not fine_tuning.adapts
+            trainer.profiler = StepProfiler(forward, counted=counted)
+            trainer.add_callback(trainer.profiler)
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        if trainer.profiler is not None:
+            _tell(trainer.profiler, folder, progress)
         if selection is not None:
             selected = select(selection, policies.policy, meter, probes, observation.prompts, optimization.seed)
             folder.write_json("selection.json", selected)
@@ -307,6 +316,16 @@ def train_policy(
     for left in ("checkpoints", "selected"):
         shutil.rmtree(folder.path / left, ignore_errors=True)
     return TrainingResult(folder.path, choice, time.perf_counter() - started)
+
+
+def _tell(profiler: StepProfiler, folder: RunFolder, progress: Progress) -> None:
+    found = profiler.result()
+    if found is None:
+        progress.line(f"no profile: the run has no more steps than the {SKIPPED} that warm up")
+        return
+    found.write(folder.path / "profile.json")
+    for line in found.lines():
+        progress.line(line)
 
 
 def control_examples(

@@ -422,14 +422,14 @@ class RunSettings:
             "proxy-gap": not (sampled and self.scorer),
             "length": not sampled,
             "repetition": not sampled,
-            "uncertainty": True,
+            "uncertainty": not (sampled and self.observation.proxy),
         }
         needs = {
             "displacement": "held-out comparisons (--held-out-examples) and an objective that learns from them",
             "proxy-gap": "an independent score (--scorer) of samples (--sample-prompts)",
             "length": "samples (--sample-prompts)",
             "repetition": "samples (--sample-prompts)",
-            "uncertainty": "a reward model whose uncertainty is recorded with the samples",
+            "uncertainty": "a reward model (--proxy) that scores samples (--sample-prompts)",
         }
         for name in self.valve.stop_on:
             if lacks[name]:
