@@ -130,7 +130,7 @@ def test_report(finished: Path, settings: LabSettings, tmp_path: Path) -> None:
         if p["strength"] == "1" and "bon" in p["method"]
     )
     assert (tmp_path / "lab.svg").stat().st_size > 1000
-    assert "one seed: no interval over seeds" in " ".join(outcome.headline)
+    assert "seeds: 0, finished 0; brackets" in " ".join(outcome.headline)
     unscored = sum(pool_row is None for pool_row in read_pool(finished).gold.values())
     assert unscored > 0 and f"{read_pool(finished).unscored} of 48 answers" in outcome.headline[0]
 
@@ -251,6 +251,19 @@ def test_a_reward_model_as_gold(finished: Path, settings: LabSettings) -> None:
     assert scores == pytest.approx([np.mean(members[r["response_id"]]) for r in rows], abs=1e-5)  # type: ignore[arg-type]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert gold.record["accuracy"] == [m for m in lines if m["kind"] == "evaluation"][-1]["held_out/accuracy"]
+
+
+def test_differences_are_taken_on_the_same_prompts(finished: Path) -> None:
+    outcome = report_lab(finished)
+    gains: dict[str, dict[object, float]] = {}
+    for method in ("dpo", "bon-mean"):
+        rows = [r for r in outcome.raw["lab_prompts"].rows if r[1] == method]
+        last = max(int(str(r[2])) for r in rows)
+        gains[method] = {r[3]: float(str(r[5])) for r in rows if r[2] == last}
+    shared = [n for n in gains["dpo"] if np.isfinite([gains["dpo"][n], gains["bon-mean"].get(n, np.nan)]).all()]
+    wanted = np.mean([gains["bon-mean"][n] - gains["dpo"][n] for n in shared])
+    (row,) = [r for r in outcome.tables["lab_differences"].rows if r[0] == "bon-mean - dpo"]
+    assert str(row[2]).startswith(f"{wanted:+.3f} [")
 
 
 def test_accuracy_and_pairs(finished: Path, settings: LabSettings) -> None:

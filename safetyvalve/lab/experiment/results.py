@@ -101,10 +101,27 @@ def _having(seeds: Sequence[_Seed], *methods: str) -> list[_Seed]:
     return [s for s in seeds if all(s.curves.get(m) for m in methods)]
 
 
-def _at_end(seeds: Sequence[_Seed], method: str, field: str) -> list[float]:
-    """[seed] mean over prompts at the largest strength that all of them reached."""
-    last = min(s.curves[method][-1].strength for s in seeds)
-    return [_mean(getattr(_at(s, method, last), field)) for s in seeds]
+def _at_end(seeds: Sequence[_Seed], method: str, field: str, less: str | None = None) -> list[float]:
+    """At the largest strength that all seeds reached: the mean over prompts of each seed; of a single seed each prompt.
+
+    Args:
+        seeds: that have the methods.
+        method: whose ``field`` is asked for.
+        field: of :class:`Point`.
+        less: a method whose value on the same prompts is taken off.
+    """
+    each = [_by_prompt(_at(s, method, _shared_strengths(seeds, method)[-1]), field) for s in seeds]
+    if less is not None:
+        others = [_by_prompt(_at(s, less, _shared_strengths(seeds, less)[-1]), field) for s in seeds]
+        each = [{n: v - o[n] for n, v in e.items() if n in o} for e, o in zip(each, others, strict=True)]
+    if len(seeds) == 1:
+        return list(each[0].values())
+    return [float(np.mean(list(e.values()))) for e in each if e]
+
+
+def _by_prompt(point: Point, field: str) -> dict[str, float]:
+    values = zip(point.prompts, getattr(point, field), strict=True)
+    return {name: float(v) for name, v in values if np.isfinite(v)}
 
 
 def _at(seed: _Seed, method: str, strength: int) -> Point:
@@ -151,7 +168,7 @@ def _differences_table(seeds: Sequence[_Seed]) -> Table:
     rows: list[tuple[object, ...]] = []
     for first, second in PAIRS:
         if having := _having(seeds, first, second):
-            each = [np.subtract(_at_end(having, first, f), _at_end(having, second, f)).tolist() for f in ("gold", "kl")]
+            each = [_at_end(having, first, f, less=second) for f in ("gold", "kl")]
             rows.append((f"{first} - {second}", len(having), _span(each[0], "{:+.3f}"), _span(each[1], "{:+.2f}")))
     return Table(("at the end", "seeds", "gold gain", "KL"), rows)
 
@@ -230,13 +247,13 @@ def _headline(settings: LabSettings, gold: dict[str, Any], pool: Pool, seeds: Se
         + f"; {pool.unscored} of {len(pool.rows)} answers of the pool unscored, {pool.set_aside} prompts set aside; "
         f"its standard deviation over the pool is {pool.spread:.3f}",
         f"seeds: {', '.join(str(s.seed) for s in seeds)}, finished {', '.join(map(str, whole)) or 'none'}; "
-        + ("brackets: 95% t intervals over seeds" if len(seeds) > 1 else "one seed: no interval over seeds"),
+        "brackets: 95% t intervals over seeds; over prompts where a method has one seed only",
     ]
     unscored = sum(p.unscored for s in seeds for m in POLICIES for p in s.curves.get(m, []))
     lines += [f"{unscored} answers of policies unscored: left out of the means"] if unscored else []
     for first, second in PAIRS[:2]:
         if having := _having(seeds, first, second):
-            gap = np.subtract(_at_end(having, first, "gold"), _at_end(having, second, "gold")).tolist()
+            gap = _at_end(having, first, "gold", less=second)
             lines.append(f"{first} - {second}, gold at the end: {_span(gap, '{:+.3f}')}{_reading(gap)}")
     return lines
 
@@ -250,7 +267,7 @@ def _reading(values: Sequence[float]) -> str:
 
 
 def _span(values: Sequence[float], form: str, *, least: float = -math.inf) -> str:
-    """Mean over seeds with its interval, which ends where no value is possible; without one for a single seed."""
+    """The mean with its interval, which ends where no value is possible."""
     found = mean_interval(values)
     found = found._replace(low=max(found.low, least))
     mean = form.format(found.estimate)
