@@ -217,7 +217,7 @@ def test_before_anything_is_scored_the_gold_may_change(settings: LabSettings, tm
 
 def test_settings_are_checked() -> None:
     for values, said in (
-        ({"held_out": 64}, "held_out is 64 of 64"),
+        ({"held_out": 48}, "held_out is 48 of 48"),
         ({"answers": 99}, "answers is 99"),
         ({"methods": ("ppo",)}, "methods are ppo"),
         ({"beta": math.nan}, "beta is nan"),
