@@ -18,7 +18,7 @@ from safetyvalve.diagnostics import best_of_n_values
 from safetyvalve.errors import DataError, RunError, UsageError
 from safetyvalve.lab.experiment import PRESETS, LabSettings, model_gold, report_lab, run_lab, scorer_gold
 from safetyvalve.lab.experiment.pool import Division, divide, ordered_pairs, read_pool
-from safetyvalve.lab.experiment.proxy import accuracy, listed, read_proxy
+from safetyvalve.lab.experiment.proxy import accuracy, listed, read_proxy, run_folder
 from safetyvalve.lab.experiment.stages import stage
 from safetyvalve.rewards import load_reward
 from safetyvalve.testbed.output import write
@@ -151,6 +151,23 @@ def test_best_of_n_is_the_estimator_on_answers_joined_by_id(
     gold = [float(pool.gold[a] or 0) for a in answers]
     seen = [float(np.mean(proxy.members[a])) for a in answers]  # type: ignore[arg-type]
     assert row[5] == pytest.approx(best_of_n_values(seen, gold, n) - np.mean(gold))
+
+
+def test_a_training_that_was_killed_is_resumed(tmp_path: Path) -> None:
+    told: list[bool] = []
+    run = tmp_path / "dpo"
+    run_folder(run, told.append)  # nothing there
+    run.mkdir()
+    (run / "config.yaml.tmp").write_text("half")
+    run_folder(run, told.append)  # killed before its settings were whole
+    assert told == [False, False]
+    assert not run.exists()
+    run.mkdir()
+    (run / "config.yaml").write_text("whole")
+    run_folder(run, told.append)  # killed later
+    (run / "model").mkdir()
+    run_folder(run, told.append)  # finished
+    assert told == [False, False, True]
 
 
 def test_files_that_do_not_join(finished: Path, tmp_path: Path) -> None:
