@@ -170,6 +170,19 @@ def test_a_training_that_was_killed_is_resumed(tmp_path: Path) -> None:
     assert told == [False, False, True]
 
 
+def test_policies_without_a_score_are_counted(finished: Path, tmp_path: Path) -> None:
+    """A gold that dies on a policy's answers leaves them unscored, and the rest of the report as it was."""
+    copy = tmp_path / "dead"
+    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("model", "proxy"))
+    rows = [json.loads(line) | {"gold": None} for line in (copy / "seed-0/dpo.jsonl").read_text().splitlines()]
+    (copy / "seed-0/dpo.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    outcome, before = report_lab(copy), report_lab(finished)
+    assert f"{len(rows)} answers of policies unscored" in " ".join(outcome.headline)
+    assert outcome.tables["lab_methods"].rows[:3] == before.tables["lab_methods"].rows[:3]
+    assert outcome.tables["lab_methods"].rows[3][4] == "unscored"
+    write(outcome, tmp_path / "out")
+
+
 def test_files_that_do_not_join(finished: Path, tmp_path: Path) -> None:
     copy = tmp_path / "cut"
     shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("model", "proxy"))

@@ -20,7 +20,7 @@ from safetyvalve.lab.experiment.settings import BEST_OF_N, METHODS, POLICIES, La
 from safetyvalve.lab.experiment.stages import Row, stage
 from safetyvalve.report.evidence import evidence_of
 from safetyvalve.report.record import read_run
-from safetyvalve.stats import mean_interval
+from safetyvalve.stats import Interval, mean_interval
 from safetyvalve.testbed.output import Outcome, Table, new_figure
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ def _methods_table(seeds: Sequence[_Seed]) -> Table:
         if not (having := _having(seeds, method)):
             continue
         shared = _shared_strengths(having, method)
-        gains = {n: float(np.mean([_mean(_at(s, method, n).gold) for s in having])) for n in shared}
-        best = max(gains, key=lambda n: gains[n])
+        means = [(n, _interval([_mean(_at(s, method, n).gold) for s in having])) for n in shared]
+        top = max(((m.estimate, n) for n, m in means if m), default=None)
         word = "n" if method in BEST_OF_N else "step"
         judged = [s.verdicts[method] for s in having if method in s.verdicts]
         rows.append(
@@ -146,7 +146,7 @@ def _methods_table(seeds: Sequence[_Seed]) -> Table:
                 _span(_at_end(having, method, "kl"), "{:.2f}", least=0.0),
                 _span(_at_end(having, method, "gold"), "{:+.3f}"),
                 _span(_at_end(having, method, "proxy"), "{:+.3f}"),
-                f"{gains[best]:+.3f} at {word} {best}",
+                f"{top[0]:+.3f} at {word} {top[1]}" if top else "unscored",
                 _peak(_fit(having, method)),
                 f"{judged.count('overoptimized')} of {len(judged)}" if judged else "",
             )
@@ -259,19 +259,24 @@ def _headline(settings: LabSettings, gold: dict[str, Any], pool: Pool, seeds: Se
 
 
 def _reading(values: Sequence[float]) -> str:
-    """Whether an interval over seeds shows a difference."""
-    if len(values) < 2:
-        return ""
-    found = mean_interval(values)
-    return "" if found.low > 0 or found.high < 0 else ": no difference is seen"
+    """Whether an interval shows a difference."""
+    found = _interval(values)
+    return "" if found is None or found.low > 0 or found.high < 0 else ": no difference is seen"
 
 
 def _span(values: Sequence[float], form: str, *, least: float = -math.inf) -> str:
     """The mean with its interval, which ends where no value is possible."""
-    found = mean_interval(values)
-    found = found._replace(low=max(found.low, least))
+    found = _interval(values)
+    if found is None:
+        return "unscored"
     mean = form.format(found.estimate)
-    return mean if found.n == 1 else f"{mean} [{form.format(found.low)}, {form.format(found.high)}]"
+    return mean if found.n == 1 else f"{mean} [{form.format(max(found.low, least))}, {form.format(found.high)}]"
+
+
+def _interval(values: Sequence[float]) -> Interval | None:
+    """Over the values that are there; None where there is none."""
+    known = [v for v in values if math.isfinite(v)]
+    return mean_interval(known) if known else None
 
 
 def _mean(values: Floats) -> float:
@@ -294,9 +299,9 @@ def _figure(seeds: Sequence[_Seed]) -> Figure:
         style: dict[str, Any] = {"color": f"C{index}", "marker": "o", "markersize": 3, "capsize": 2, "linewidth": 1.4}
         style["linestyle"] = "--" if method in BEST_OF_N else "-"
         for axis, field in zip(axes, ("gold", "proxy"), strict=True):
-            found = [mean_interval([_mean(getattr(_at(s, method, n), field)) for s in having]) for n in shared]
-            y = [f.estimate for f in found]
-            bars = [f.standard_error if len(having) > 1 else 0.0 for f in found]
+            found = [_interval([_mean(getattr(_at(s, method, n), field)) for s in having]) for n in shared]
+            y = [f.estimate if f else math.nan for f in found]
+            bars = [f.standard_error if f and f.n > 1 else 0.0 for f in found]
             axis.errorbar(x, y, yerr=bars, label=method, elinewidth=0.8, **style)
     for axis, label in zip(axes, ("gain of the gold", "gain of what is optimised"), strict=True):
         axis.axhline(0, color="0.5", linewidth=0.8)
