@@ -16,6 +16,7 @@ from safetyvalve.cli import (
     configured,
     convert,
     data,
+    decision,
     doctor,
     init,
     judge,
@@ -51,6 +52,7 @@ app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
+app.command("decision")(decision.decision)
 app.command("plan")(plan.plan)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
