@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.utils.data import Dataset
@@ -40,8 +40,11 @@ from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
 from safetyvalve.training.saving import TrainedModel
 from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, Observation, Optimization
 from safetyvalve.training.trackers import RecordedArguments, Trackers
-from safetyvalve.training.trainer import resident_gib
+from safetyvalve.training.trainer import TreeTrainer, resident_gib
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
+
+if TYPE_CHECKING:
+    from safetyvalve.training.maximin import Opponent
 
 __all__ = ["TrainingResult", "return_to_checkpoint", "telling", "train_policy", "trainer_arguments", "visited"]
 
@@ -73,6 +76,8 @@ class _Evaluate(TrainerCallback):
     ) -> None:
         self.held_out, self.samples, self.folder, self.every = held_out, samples, folder, every
         self.progress = progress
+        self.more: Callable[[Sequence[dict[str, Any]]], Mapping[str, float]] = lambda records: {}
+        """What else is measured, from the samples' records, which it may add to."""
         self.publish: Callable[[Mapping[str, float]], None] = lambda values: None
         # A resumed run goes on counting where its last evaluation was.
         spent = max((m["seconds"] for m in folder.metrics() if m["kind"] == "evaluation"), default=0.0)
@@ -97,6 +102,7 @@ class _Evaluate(TrainerCallback):
         values = self.held_out.measure(policy)
         sampled, records = self.samples.measure(policy)
         values |= sampled
+        values |= self.more(records)
         values |= {"resident_gib": resident_gib(), "seconds": time.perf_counter() - self.started}
         self.folder.append_metrics({"kind": "evaluation", "step": step, **values})
         if records:
@@ -121,6 +127,7 @@ def train_policy(
     trackers: Trackers | None = None,
     fine_tuning: FineTuning | None = None,
     base: BaseModel | None = None,
+    opponent: Opponent | None = None,
     resume: bool = False,
     scorer: Scorer | None = None,
     progress: Progress | None = None,
@@ -140,6 +147,7 @@ def train_policy(
         trackers: where figures go besides the folder; None keeps them there.
         fine_tuning: which weights are trained and how they are saved; None trains all.
         base: where ``model`` comes from, for the record beside the trained one.
+        opponent: the reward model that the policy plays against; None trains on the comparisons themselves.
         resume: go on from the last checkpoint in ``folder``, or from the start where there is none. On the CPU, with as
             many threads as before, the result is bitwise that of a run that was never stopped.
         scorer: independent score of samples, never used in training.
@@ -208,26 +216,36 @@ def train_policy(
         progress,
     )
     trackers = trackers or Trackers()
+    game = None
+    if opponent is not None:
+        ids = [t.id for t in train], [e.id for e, _ in held_out[: observation.held_out_examples]]
+        game = opponent.start(optimization, train=ids[0], held_out=ids[1], progress=progress)
+        evaluate.more = game.measure
     with StopRequest(progress) as stop:
-        trainer = PolicyTrainer(
-            model=policies.policy,
-            args=trainer_arguments(folder.path, optimization, trackers),
-            train_dataset=_Examples(referenced[: len(train)]),
-            objective=objective,
-            forward=forward,
-            sft_pool=SftPool(pool, per_step=sft.per_step, seed=optimization.seed) if sft is not None else None,
-            callbacks=[
+        common: dict[str, Any] = {
+            "args": trainer_arguments(folder.path, optimization, trackers),
+            "train_dataset": _Examples(referenced[: len(train)]),
+            "forward": forward,
+            "callbacks": [
                 # Before the first evaluation, which they are told of.
                 *trackers.callbacks(folder.path, resumed_after=resumed_after),
                 evaluate,
                 progress.callback(),
                 CheckpointCallback((checkpointing or Checkpointing()).every, stop),
             ],
-        )
+        }
+        trainer: TreeTrainer
+        if game is not None:
+            trainer = game.trainer(policies, tokenizer, beta=objective.beta, **common)
+        else:
+            joined = SftPool(pool, per_step=sft.per_step, seed=optimization.seed) if sft is not None else None
+            trainer = PolicyTrainer(model=policies.policy, objective=objective, sft_pool=joined, **common)
         for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
             trainer.remove_callback(callback)
         evaluate.publish = trainer.publish
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        if game is not None:
+            folder.save_model(game.saved(), name="reward")
         folder.save_model(TrainedModel(policies.policy, tokenizer, fine_tuning, base))
     shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
     return TrainingResult(folder.path, choice, time.perf_counter() - started)

@@ -12,7 +12,8 @@ import torch
 
 from safetyvalve.data.limits import OnLong
 from safetyvalve.errors import UsageError
-from safetyvalve.training.objective import Objective
+from safetyvalve.training.algorithm import Algorithm
+from safetyvalve.training.objective import MAXIMIN, Objective
 from safetyvalve.training.trackers import check_known
 
 __all__ = [
@@ -324,6 +325,7 @@ class Reporting:
 
 _OPTION_NAMES = {
     ("objective", "name"): "objective",
+    ("algorithm", "name"): "algorithm",
     ("baseline", "kind"): "baseline",
     ("observation", "every"): "eval_every",
     ("observation", "prompts"): "sample_prompts",
@@ -339,6 +341,7 @@ class RunSettings:
     name: str
     source: DataSource
     model: ModelSource = field(default_factory=ModelSource)
+    algorithm: Algorithm = field(default_factory=Algorithm)
     objective: Objective = field(default_factory=Objective)
     baseline: Baseline = field(default_factory=Baseline)
     optimization: Optimization = field(default_factory=Optimization)
@@ -351,6 +354,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "optimization", self.optimization.resolved(self.fine_tuning))
+        self._check_algorithm()
         kind, objective = self.baseline.kind, self.objective.name
         if kind != "chosen" and not self.objective.has_sft_term:
             raise UsageError(
@@ -361,6 +365,23 @@ class RunSettings:
             raise UsageError(
                 f"baseline 'sft-data' adds a file to comparisons, and the objective 'sft' learns from no comparisons. "
                 f"Pass the file itself: --data {self.baseline.sft_data}."
+            )
+
+    def _check_algorithm(self) -> None:
+        algorithm, objective = self.algorithm.name, self.objective.name
+        if algorithm == "direct" and objective == MAXIMIN:
+            raise UsageError(
+                "objective 'maximin' is an algorithm. Take --algorithm maximin, and leave --objective out."
+            )
+        if algorithm == "maximin" and objective != MAXIMIN:
+            raise UsageError(
+                f"objective '{objective}' has no meaning for the algorithm 'maximin', whose policy follows a reward "
+                "and no loss on comparisons. Leave it out."
+            )
+        if algorithm == "maximin" and self.baseline.kind != "chosen":
+            raise UsageError(
+                f"baseline '{self.baseline.kind}' has no meaning for the algorithm 'maximin', whose baseline is the "
+                "chosen responses. Leave it out."
             )
 
     def flat(self) -> dict[str, Any]:
@@ -410,6 +431,7 @@ class RunSettings:
 _GROUPS: dict[str, type[Any]] = {
     "model": ModelSource,
     "source": DataSource,
+    "algorithm": Algorithm,
     "objective": Objective,
     "baseline": Baseline,
     "optimization": Optimization,
