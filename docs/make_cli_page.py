@@ -18,6 +18,7 @@ COMMANDS = [
     ["train"],
     ["resume"],
     ["report"],
+    ["plan"],
     ["annotate", "serve"],
     ["annotate", "export"],
     ["annotate", "import"],
@@ -26,6 +27,7 @@ COMMANDS = [
     ["annotate", "plan"],
     ["judge"],
     ["stats"],
+    *(["release", name] for name in ("init", "status", "record", "decide", "approve", "rollback")),
     ["testbed"],
 ]
 

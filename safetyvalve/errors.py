@@ -7,6 +7,8 @@ SafetyValveError                what a user can cause and mend; the command line
 │   └── EngineError             the shared-prefix forward cannot be exact for this model
 ├── JudgeError                  a judge cannot be reached, refuses the work, or is not the one that was named
 ├── RunError                    a run folder is missing, incomplete or belongs to another run
+├── ReleaseError                a release does not allow this step, now or ever
+│   └── ReleaseDamagedError     its record is not what it was when it was written
 ├── RunInterrupted              somebody stopped the run; it can be resumed
 └── NonFiniteLossError          training produced NaN or infinity; names the examples
 
@@ -23,6 +25,8 @@ __all__ = [
     "JudgeError",
     "ModelError",
     "NonFiniteLossError",
+    "ReleaseDamagedError",
+    "ReleaseError",
     "RunError",
     "RunInterrupted",
     "SafetyValveError",
@@ -75,6 +79,14 @@ class JudgeError(SafetyValveError):
 
 class RunError(SafetyValveError):
     """A run folder is missing, incomplete or belongs to another run."""
+
+
+class ReleaseError(SafetyValveError):
+    """A release does not allow this step, now or ever."""
+
+
+class ReleaseDamagedError(ReleaseError):
+    """The record of a release is not what it was when it was written."""
 
 
 class RunInterrupted(SafetyValveError):  # noqa: N818 - nothing went wrong: somebody stopped it

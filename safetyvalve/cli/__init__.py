@@ -19,7 +19,9 @@ from safetyvalve.cli import (
     doctor,
     init,
     judge,
+    plan,
     quickstart,
+    release,
     report,
     resume,
     reward,
@@ -47,9 +49,11 @@ app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
+app.command("plan")(plan.plan)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
 app.command("convert")(convert.convert)
+app.add_typer(release.app, name="release")
 app.add_typer(reward.app, name="reward")
 app.add_typer(testbed.app, name="testbed")
 

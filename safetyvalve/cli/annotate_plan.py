@@ -10,7 +10,16 @@ import typer
 if TYPE_CHECKING:
     from safetyvalve.stats import Design, Plan
 
-__all__ = ["plan"]
+__all__ = ["Agreement", "Extra", "HoursEach", "Overlap", "Power", "Raters", "Seconds", "Ties", "plan"]
+
+Raters = Annotated[int, typer.Option(help="People who judge a prompt that several judge.")]
+Overlap = Annotated[float, typer.Option(help="Share of the prompts that several judge.")]
+Ties = Annotated[float, typer.Option(help="Share of verdicts that will be ties or both bad.")]
+Agreement = Annotated[float, typer.Option(help="Correlation of two people on a prompt, about alpha.")]
+Power = Annotated[float, typer.Option(help="Chance to show a difference that is there.")]
+Seconds = Annotated[float, typer.Option(help="Active time of a judgment; measure it in a trial.")]
+Extra = Annotated[float, typer.Option(help="Gold items, practice and repeats, as a share of the judgments.")]
+HoursEach = Annotated[float, typer.Option(help="Longest time for one person.")]
 
 
 def plan(
@@ -21,10 +30,10 @@ def plan(
     prompts: Annotated[
         int | None, typer.Option(help="Prompts there are; says the win rate that they would show.", show_default=False)
     ] = None,
-    raters: Annotated[int, typer.Option(help="People who judge a prompt that several judge.")] = 1,
-    overlap: Annotated[float, typer.Option(help="Share of the prompts that several judge.")] = 1.0,
-    ties: Annotated[float, typer.Option(help="Share of verdicts that will be ties or both bad.")] = 0.2,
-    agreement: Annotated[float, typer.Option(help="Correlation of two people on a prompt, about alpha.")] = 0.4,
+    raters: Raters = 1,
+    overlap: Overlap = 1.0,
+    ties: Ties = 0.2,
+    agreement: Agreement = 0.4,
     annotators: Annotated[
         int | None,
         typer.Option(help="People there are. Default: as many as --hours-each asks for.", show_default=False),
@@ -39,11 +48,11 @@ def plan(
         float, typer.Option(help="Correlation of a judge with people, to be used by prediction-powered inference.")
     ] = 0.0,
     judge_prompts: Annotated[int, typer.Option(help="Prompts with a judge's verdict only.")] = 0,
-    power: Annotated[float, typer.Option(help="Chance to show a difference that is there.")] = 0.8,
+    power: Power = 0.8,
     confidence: Annotated[float, typer.Option(help="Of the two-sided interval.")] = 0.95,
-    seconds: Annotated[float, typer.Option(help="Active time of a judgment; measure it in a trial.")] = 60.0,
-    extra: Annotated[float, typer.Option(help="Gold items, practice and repeats, as a share of the judgments.")] = 0.1,
-    hours_each: Annotated[float, typer.Option(help="Longest time for one person.")] = 4.0,
+    seconds: Seconds = 60.0,
+    extra: Extra = 0.1,
+    hours_each: HoursEach = 4.0,
     lang: Annotated[Literal["en", "ja"], typer.Option(help="Language of the answer.")] = "en",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

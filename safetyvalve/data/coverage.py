@@ -28,8 +28,10 @@ __all__ = [
     "PromptCoverage",
     "Served",
     "nearest",
+    "other_script",
     "prompt_coverage",
     "prompt_text",
+    "reading_cautions",
     "within_distances",
 ]
 
@@ -265,14 +267,9 @@ def prompt_coverage(
     order = np.argsort(-distances, kind="stable")[:worst]
     places = [place for _, place in known.values()]
     unknown = {"serving": asked.unknown, "data": data.unknown}
-    script = {"serving": _other_script(served), "data": _other_script(texts)}
+    script = {"serving": other_script(served), "data": other_script(texts)}
     cut = {"serving": asked.cut / len(served), "data": data.cut / len(texts)}
-    seen: list[tuple[Caution, bool]] = [
-        ("unknown", max(unknown.values()) > _UNKNOWN),
-        ("script", encoder.latin_only and max(script.values()) > _SCRIPT),
-        ("cut", max(cut.values()) > _CUT),
-        ("few", len(baseline) < 100),
-    ]
+    few: list[Caution] = ["few"] if len(baseline) < 100 else []
     return PromptCoverage(
         file=serving[0].place.file,
         encoder=encoder.name,
@@ -301,8 +298,25 @@ def prompt_coverage(
         unknown_tokens=unknown,
         other_script=script,
         cut=cut,
-        warnings=[code for code, holds in seen if holds],
+        warnings=reading_cautions(encoder, *(max(part.values()) for part in (unknown, script, cut))) + few,
     )
+
+
+def reading_cautions(encoder: Encoder, unknown: float, script: float, cut: float) -> list[Caution]:
+    """What speaks against trusting an encoder on texts.
+
+    Args:
+        encoder: that read them.
+        unknown: share of tokens that it has no entry for.
+        script: share of letters outside the Latin script.
+        cut: share of texts of which it read only the end.
+    """
+    seen: list[tuple[Caution, bool]] = [
+        ("unknown", unknown > _UNKNOWN),
+        ("script", encoder.latin_only and script > _SCRIPT),
+        ("cut", cut > _CUT),
+    ]
+    return [code for code, holds in seen if holds]
 
 
 def _shown(text: str) -> str:
@@ -311,7 +325,8 @@ def _shown(text: str) -> str:
     return text if len(text) <= _SHOWN else "…" + text[-_SHOWN:]
 
 
-def _other_script(texts: Sequence[str]) -> float:
+def other_script(texts: Sequence[str]) -> float:
+    """Share of letters outside the Latin script."""
     letters = {c: n for c, n in Counter("".join(texts)).items() if c.isalpha()}
     other = sum(n for c, n in letters.items() if not unicodedata.name(c, "").startswith(("LATIN", "FULLWIDTH LATIN")))
     return other / (sum(letters.values()) or 1)

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
 
 from safetyvalve.errors import UsageError
 from safetyvalve.stats.clusters import Floats, checked_confidence, checked_values
 
-__all__ = ["Sequential", "anytime_interval", "confidence_sequence", "log_e_value"]
+__all__ = ["Sequential", "anytime_interval", "confidence_sequence", "log_capital", "log_capitals", "log_e_value"]
 
 # Fractions of the capital that are bet, equally weighted: spread over the logarithm, so that small differences in
 # thousands of verdicts and large ones in dozens both meet a bet of about the right size.
@@ -116,15 +115,21 @@ def log_capitals(levels: Floats, counts: Floats, m: Floats) -> tuple[Floats, Flo
         counts: [T, V] how often each was seen by each time.
         m: [T] in (0, 1).
     """
-    return _log_capital(levels, counts, m), _log_capital(1 - levels, counts, 1 - m)
+    return log_capital(levels, counts, m), log_capital(1 - levels, counts, 1 - m)
 
 
-def _log_capital(levels: Floats, counts: Floats, m: Floats) -> Floats:
+def log_capital(levels: Floats, counts: Floats, m: Floats, bets: Floats | None = None) -> Floats:
     """log of the capital that bets on a mean above m, [T]; levels [V], counts [T, V], m [T] in (0, 1)."""
-    total = np.zeros((len(m), BETS.size))
-    for v, level in enumerate(levels):
-        total += counts[:, v, None] * np.log1p(BETS * (level / m[:, None] - 1))
-    return np.asarray(logsumexp(total, axis=1) - np.log(BETS.size))
+    bets = BETS if bets is None else bets
+    total = np.zeros((len(m), bets.size))
+    if len(levels) > len(m):
+        for t, mean in enumerate(m):
+            total[t] = np.log1p(bets[:, None] * (levels / mean - 1)) @ counts[t]
+    else:
+        for v, level in enumerate(levels):
+            total += counts[:, v, None] * np.log1p(bets * (level / m[:, None] - 1))
+    most = total.max(axis=1)
+    return np.asarray(most + np.log(np.exp(total - most[:, None]).mean(axis=1)))
 
 
 def _bounds(levels: Floats, counts: Floats, confidence: float) -> tuple[Floats, Floats]:
@@ -141,6 +146,6 @@ def _lower(levels: Floats, counts: Floats, threshold: float) -> Floats:
     open_ = np.ones(len(counts))
     for _ in range(HALVINGS):
         middle = (refuted + open_) / 2
-        beyond = _log_capital(levels, counts, middle) >= threshold
+        beyond = log_capital(levels, counts, middle) >= threshold
         refuted, open_ = np.where(beyond, middle, refuted), np.where(beyond, open_, middle)
     return refuted

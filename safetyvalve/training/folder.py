@@ -19,6 +19,7 @@ import psutil
 import torch
 import yaml
 
+from safetyvalve.account import account
 from safetyvalve.errors import RunError, shorten
 from safetyvalve.training.disk import explain_full_disk
 
@@ -201,8 +202,9 @@ def _sample_name(step: int) -> str:
 
 
 def environment(*, seed: int, data_sha256: str, weights_sha256: str, train_ids: Iterable[str]) -> dict[str, Any]:
-    """Versions, hardware, seed and the hashes of what went in."""
+    """Versions, hardware, seed, the hashes of what went in, and who trained: nobody approves their own model."""
     return {
+        "trained_by": account(),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},

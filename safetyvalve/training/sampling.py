@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from safetyvalve.data import PreferenceExample, Prompt, TokenizedExample
 from safetyvalve.diagnostics.text import repetition
 from safetyvalve.errors import UsageError, shorten
-from safetyvalve.generation import Sample, sample
+from safetyvalve.generation import TOKEN_BUDGET, Sample, sample
 from safetyvalve.stats import mean_interval
 from safetyvalve.training.forward import Forward
 from safetyvalve.trees import Divergence, Tree, sequence_kl
@@ -56,7 +56,7 @@ class SampleMeter:
         seed: of the sampling; the same at every evaluation.
         forward: how log-probabilities are computed.
         scorer: the independent score, or None if there is none.
-        batch_size: samples drawn together.
+        token_budget: of samples drawn together.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class SampleMeter:
         seed: int,
         forward: Forward,
         scorer: Scorer | None = None,
-        batch_size: int = 64,
+        token_budget: int = TOKEN_BUDGET,
         reference_mode: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.probes, self.reference, self.tokenizer, self.beta = list(probes), reference, tokenizer, beta
-        self.n, self.max_new_tokens, self.seed, self.batch_size = n, max_new_tokens, seed, batch_size
+        self.n, self.max_new_tokens, self.seed, self.token_budget = n, max_new_tokens, seed, token_budget
         self.forward, self.scorer, self.reference_mode = forward, scorer, reference_mode
         self._first: list[Sample] | None = None
         self._first_ref_logps: Tensor | None = None
@@ -91,7 +91,7 @@ class SampleMeter:
             n=self.n,
             max_new_tokens=self.max_new_tokens,
             seed=self.seed,
-            batch_size=self.batch_size,
+            token_budget=self.token_budget,
             autocast=self.forward.autocast,
         )
         kl, ratio = self._against_reference(policy, samples)

@@ -56,7 +56,7 @@ def test_samples_the_whole_distribution() -> None:
     with torch.no_grad():
         model.lm_head.weight *= 0.02
         p = model(torch.tensor([[1, 2, 3]])).logits[0, -1].softmax(-1)
-    answers = sample(model, tiny_tokenizer(), [(1, 2, 3)], n=4000, max_new_tokens=1, batch_size=4000)
+    answers = sample(model, tiny_tokenizer(), [(1, 2, 3)], n=4000, max_new_tokens=1, token_budget=10**6)
     counts = Counter(s.token_ids[0] for s in answers)
     assert len(counts) > 200  # top-k 50 would give 50
     got = torch.tensor([counts[i] / 4000 for i in range(260)])
@@ -78,7 +78,7 @@ def test_settings_that_ship_with_a_model_are_not_used() -> None:
     model.generation_config.typical_p = 0.5
     model.generation_config.repetition_penalty = 1.5
     model.generation_config.do_sample = True
-    answers = sample(model, tiny_tokenizer(), [(1, 2, 3)], n=2000, max_new_tokens=1, batch_size=2000)
+    answers = sample(model, tiny_tokenizer(), [(1, 2, 3)], n=2000, max_new_tokens=1, token_budget=10**6)
     assert len({s.token_ids[0] for s in answers}) > 240
     assert model.generation_config.typical_p == 0.5
 
@@ -89,7 +89,7 @@ def test_mode_is_restored() -> None:
     assert model.training
 
 
-@pytest.mark.parametrize("bad", [{"n": 0}, {"max_new_tokens": 0}, {"batch_size": 0}, {"temperature": 0.0}])
+@pytest.mark.parametrize("bad", [{"n": 0}, {"max_new_tokens": 0}, {"token_budget": 0}, {"temperature": 0.0}])
 def test_refusals(bad: dict[str, Any]) -> None:
     (name,) = bad
     with pytest.raises(UsageError, match=f"{name} is 0"):
