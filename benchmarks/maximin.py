@@ -4,7 +4,7 @@
     python benchmarks/maximin.py FOLDER --seed 0         # one seed, say in a process of its own
     python benchmarks/maximin.py FOLDER --tables         # the tables of what is there
 
-For each seed a reward model is trained on few of the quickstart's comparisons; then SmolLM2 plays `--algorithm maximin`
+For each seed a reward model is trained on few of the quickstart's comparisons, one a prompt; then SmolLM2 plays `--algorithm maximin`
 against it twice, with the adversary and with `--adversary-eta 0`, and everything else equal. Afterwards three rewards
 (before the game, after it with and without the adversary) order answers of three policies (the reference and the two
 trained ones) to held-out prompts, and the rubric that drew the comparisons says which order is right.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
-from importlib.resources import as_file, files
+from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,12 @@ from safetyvalve.training.reward import RewardSettings, resume_reward, train_rew
 SEEDS = (0, 1, 2)
 HELD_OUT = 200
 """Of the 320 prompts; 120 are left to train on."""
-REWARD = Optimization(steps=20, prompts_per_step=6, learning_rate=2e-5, schedule="linear", token_budget=2048)
-STEPS, PROMPTS, BETA, RATE = 50, 2, 0.05, 2e-4
-SAMPLES, TOKENS = 4, 32
+REWARD = Optimization(steps=15, prompts_per_step=6, learning_rate=2e-5, schedule="linear", token_budget=2048)
+STEPS, PROMPTS, BETA, RATE, REWARD_RATE = 50, 1, 0.05, 2e-4, 2e-5
+SAMPLES, TOKENS = 4, 24
 ARMS = {"with the adversary": 0.2, "without": 0.0}
 """By adversary_eta."""
-MEASURED, ANSWERS = 64, 6
+MEASURED, ANSWERS = 40, 4
 """Held-out prompts, and answers of each policy to each."""
 
 
@@ -69,17 +69,37 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="compute nothing, print the tables")
     options = parser.parse_args()
     if not options.tables:
-        with as_file(files("safetyvalve.lab.quickstart").joinpath("preferences.jsonl")) as data:
-            for seed in options.seed or SEEDS:
-                play(options.folder / f"seed-{seed}", data, seed)
+        data = one_comparison_a_prompt(options.folder)
+        for seed in options.seed or SEEDS:
+            play(options.folder / f"seed-{seed}", data, seed)
     print("\n".join(tables(options.folder)))
+
+
+def one_comparison_a_prompt(folder: Path) -> Path:
+    """The quickstart's rows with their first comparison and the two responses that it names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = files("safetyvalve.lab.quickstart").joinpath("preferences.jsonl").read_text(encoding="utf-8")
+    rows = []
+    for row in map(json.loads, text.splitlines()):
+        first = row["comparisons"][0]
+        winner, loser = (row["responses"][first[side]] for side in ("winner", "loser"))
+        rows.append({"prompt": row["prompt"], "chosen": winner, "rejected": loser})
+    data = folder / "comparisons.jsonl"
+    if not data.exists():
+        data.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+    return data
 
 
 def play(folder: Path, data: Path, seed: int) -> None:
     """Everything of one seed."""
     source = DataSource(data, held_out=HELD_OUT, split_seed=seed)
     reward = RewardSettings(
-        name="start", version="1", source=source, optimization=_with_seed(REWARD, seed), held_out_examples=64
+        name="start",
+        version="1",
+        source=source,
+        optimization=_with_seed(REWARD, seed),
+        held_out_examples=40,
+        eval_every=15,
     )
     _run(
         folder / "start",
@@ -113,17 +133,20 @@ def _settings(arm: str, source: DataSource, reward: Path, eta: float, seed: int)
         name=arm,
         source=source,
         algorithm=Algorithm(
-            "maximin", reward=str(reward), adversary_eta=eta, policy_samples=SAMPLES, policy_max_tokens=TOKENS
+            "maximin",
+            reward=str(reward),
+            adversary_eta=eta,
+            policy_samples=SAMPLES,
+            policy_max_tokens=TOKENS,
+            reward_learning_rate=REWARD_RATE,
         ),
         objective=Objective("maximin", beta=BETA),
         optimization=Optimization(
             steps=STEPS, prompts_per_step=PROMPTS, learning_rate=RATE, token_budget=2048, seed=seed
         ),
         fine_tuning=FineTuning("lora"),
-        observation=Observation(
-            every=25, held_out_examples=16, prompts=32, samples_per_prompt=1, max_new_tokens=TOKENS
-        ),
-        checkpointing=Checkpointing(10),
+        observation=Observation(every=25, held_out_examples=8, prompts=16, samples_per_prompt=1, max_new_tokens=TOKENS),
+        checkpointing=Checkpointing(25),
         scorer="quickstart-rubric",
     )
 
