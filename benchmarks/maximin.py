@@ -4,10 +4,11 @@
     python benchmarks/maximin.py FOLDER --seed 0         # one seed, say in a process of its own
     python benchmarks/maximin.py FOLDER --tables         # the tables of what is there
 
-For each seed a reward model is trained on few of the quickstart's comparisons, one a prompt; then SmolLM2 plays `--algorithm maximin`
-against it twice, with the adversary and with `--adversary-eta 0`, and everything else equal. Afterwards three rewards
-(before the game, after it with and without the adversary) order answers of three policies (the reference and the two
-trained ones) to held-out prompts, and the rubric that drew the comparisons says which order is right.
+For each seed a reward model is trained on few of the quickstart's comparisons, one a prompt; then SmolLM2 plays
+`--algorithm maximin` against it twice, with the adversary and with `--adversary-eta 0`, and everything else equal.
+Afterwards three rewards (before the game, after it with and without the adversary) order answers of three policies
+(the reference and the two trained ones) to held-out prompts, and the rubric that drew the comparisons says which order
+is right.
 
 Fixed in advance: all settings below, the seeds and the measure. Finished parts in FOLDER are kept and not repeated; a
 run that was stopped is resumed.

@@ -4,9 +4,10 @@ Nothing here knows the exact solution or an expectation. A step draws comparison
 answers of the policy and of the baseline, and makes one step down each shipped loss: :func:`adversarial_reward_loss`
 for the reward, then :func:`rloo_loss` for the policy, on the same answers.
 
-The game is convex in the reward and, with its KL, strictly concave in the policy. The reward's step sizes fall as
-1/sqrt(t), so that the policy, whose steps fall more slowly relative to what it follows, keeps up with it; the average of
-both over the second half of the steps is what is reported, since the last iterates go on wandering with the samples.
+The game is convex in the reward and, with its KL, strictly concave in the policy. Step sizes are constant at first and
+then fall as 1/sqrt(t); the policy's are twice the reward's, so that it keeps up with the reward that it answers.
+What is reported is the average over the second half of the steps, since the last iterates go on wandering with the
+samples.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ class Steps(NamedTuple):
     hold: steps after which they fall, as sqrt(hold / t).
     """
 
-    steps: int = 20000
-    batch: int = 32
+    steps: int = 4000
+    batch: int = 256
     samples: int = 4
-    reward_rate: float = 2.0
-    policy_rate: float = 2.0
-    hold: int = 1000
+    reward_rate: float = 8.0
+    policy_rate: float = 16.0
+    hold: int = 400
 
 
 class Played(NamedTuple):
