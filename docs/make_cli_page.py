@@ -27,6 +27,8 @@ COMMANDS = [
     ["annotate", "plan"],
     ["judge"],
     ["stats"],
+    ["kpi"],
+    ["roi"],
     *(["release", name] for name in ("init", "status", "record", "decide", "approve", "rollback")),
     ["testbed"],
 ]

@@ -19,12 +19,14 @@ from safetyvalve.cli import (
     doctor,
     init,
     judge,
+    kpi,
     plan,
     quickstart,
     release,
     report,
     resume,
     reward,
+    roi,
     stats,
     testbed,
     train,
@@ -52,6 +54,8 @@ app.command("report")(report.report)
 app.command("plan")(plan.plan)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)
+app.command("kpi")(kpi.kpi)
+app.command("roi")(roi.roi)
 app.command("convert")(convert.convert)
 app.add_typer(release.app, name="release")
 app.add_typer(reward.app, name="reward")

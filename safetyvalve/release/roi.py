@@ -40,7 +40,7 @@ __all__ = ["compute_roi"]
 Floats = NDArray[np.float64]
 
 SHOWN = (0.5, 1.0)
-"""Shares of freed time that are redeployed, where none is given: there is no default with evidence."""
+"""Shares of freed time that are redeployed, where none is given: there is no default with evidence. Its range too."""
 
 _MEASURED = {
     "saved_rework_minutes": ("rework_minutes", -1.0),
@@ -83,12 +83,18 @@ def compute_roi(
 
     Raises:
         DataError: tickets that the study does not allow.
-        UsageError: no word on the hours that people judged, or both timers and a number for them.
+        UsageError: no word on the hours that people judged, or two: timers and a number; harm measured and assumed.
     """
     checked_confidence(confidence)
     _check_hours(judging, assumptions)
     generator = np.random.default_rng(seed)
     cells = divide(tickets, study)
+    if "harm_rate" in assumptions.numbers and "harm" in tickets.known:
+        raise UsageError(
+            "harm_rate is given and the tickets have a column harm; one of the two is accepted. Take harm_rate out "
+            "of the "
+            "assumptions (or the column out of the file)."
+        )
     edit_minutes = judging.edit_minutes if judging else None
     changes = measure_changes(
         cells,
@@ -196,7 +202,7 @@ def _scenario(
     replicates = len(inputs.draws["wage"])
     mean = {**inputs.mean, "redeployed": np.array(share.mean)}
     draws = {**inputs.draws, "redeployed": share.draw(replicates, generator)}
-    ranges = {**inputs.ranges, "redeployed": (share.low, share.high)}
+    ranges = {**inputs.ranges, "redeployed": (share.low, share.high) if given else SHOWN}
     found = [
         Amount(
             key=name,

@@ -128,7 +128,7 @@ def read_assumptions(file: Path | None, options: Mapping[str, str] | None = None
             except ValueError as error:
                 raise UsageError(f"{place}: {name} {error}.") from None
     for name, text in (options or {}).items():
-        values[name], places[name] = text, f"--{name.replace('_', '-')}"
+        values[name], places[name] = text, "--set"
     return assume(values, places)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
+from scipy.stats import beta
 
 from safetyvalve.errors import DataError
 from safetyvalve.release.labour import Judging
@@ -20,6 +21,8 @@ __all__ = ["find_cautions", "placebo"]
 
 LEAST_KNOWN = 0.8
 """Share of tickets that know a quantity, under which the others may differ."""
+FEW_EVENTS = 10
+"""Under so many complaints or incidents a bootstrap is too sure: of none it draws none."""
 SETTLED_MONTHS = 3
 """Months under which complaints and satisfaction have hardly begun to show."""
 
@@ -94,6 +97,14 @@ def find_cautions(
             of = sum(bool(t.edited) for t in rows) if change.key == "edit_minutes" else len(rows)
             if known < LEAST_KNOWN * of:
                 say("little_known", quantity=change.key, cell=name, known=known, of=of)
+    for key in ("complaints", "harm"):
+        if key not in changes.found:
+            continue
+        for name, known, rows in zip(cells.names, changes.found[key].known, cells.tickets, strict=True):
+            events = sum(bool(getattr(t, key.removesuffix("s"))) for t in rows)
+            if events < FEW_EVENTS:
+                most = float(beta.ppf(0.975, events + 1, known - events)) if events < known else 1.0
+                say("rare", quantity=key, cell=name, events=events, known=known, most=f"{most:.2%}")
     if judging is not None and judging.untimed:
         say("untimed", untimed=judging.untimed, of=judging.votes + judging.corrections)
     if judging is not None and judging.edit_minutes and not any("edit_min" in f.columns for f in tickets.files):

@@ -187,8 +187,12 @@ def _rates(sums: Floats) -> dict[str, Floats]:
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = sums[..., 0] / sums[..., 1]
     rates = {name: ratio[..., i] for i, name in enumerate(OUTCOMES)}
-    rates["rework_minutes"] = _product(rates["share_edited"], rates["edit_minutes"])
-    return rates
+    rework = _product(rates["share_edited"], rates["edit_minutes"])
+    return {
+        "share_edited": rates["share_edited"],
+        "edit_minutes": rates["edit_minutes"],
+        "rework_minutes": rework,
+    } | rates
 
 
 def _product(share: Floats, minutes: Floats) -> Floats:

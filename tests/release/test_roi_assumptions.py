@@ -67,7 +67,7 @@ def test_refused_with_file_and_line(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"horizon_months": "0"}, "--horizon-months: horizon_months is '0'; a whole number of months from 1 to 120"),
+        ({"horizon_months": "0"}, "--set: horizon_months is '0'; a whole number of months from 1 to 120"),
         ({"wage": "1,2"}, "LOW,MODE,HIGH"),
         ({"currency": "yen!"}, "an ISO code of three letters"),
     ],
