@@ -5,7 +5,7 @@ answers of the policy and of the baseline, and makes one step down each shipped 
 for the reward, then :func:`rloo_loss` for the policy, on the same answers.
 
 The game is convex in the reward and, with its KL, strictly concave in the policy. Step sizes are constant at first and
-then fall as 1/sqrt(t); the policy's are twice the reward's, so that it keeps up with the reward that it answers.
+then fall as 1/sqrt(t); the policy's are the larger ones, so that it keeps up with the reward that it answers.
 What is reported is the average over the second half of the steps, since the last iterates go on wandering with the
 samples.
 """
@@ -33,15 +33,17 @@ class Steps(NamedTuple):
     steps: updates of each player.
     batch: comparisons, and prompts to serve, a step.
     samples: answers a prompt, at least 2.
-    reward_rate, policy_rate: step sizes at first; the policy's is of its logits.
+    reward_rate: the reward's step size at first; None takes one below the inverse of the curvature that its loss can
+        have once the policy has answered, ``1 / (max d0 (1/2 + eta / (2 beta)))``.
+    policy_rate: the policy's, of its logits; None takes ``3 / max d0``.
     hold: steps after which they fall, as sqrt(hold / t).
     """
 
     steps: int = 4000
     batch: int = 256
     samples: int = 4
-    reward_rate: float = 8.0
-    policy_rate: float = 16.0
+    reward_rate: float | None = None
+    policy_rate: float | None = None
     hold: int = 400
 
 
@@ -112,6 +114,9 @@ def play(
         raise UsageError("stochastic play takes tabular rewards and data sets with at least one comparison each.")
     draw = _Draw(data, base, how, seed)
     low, high = data.bounds
+    most = float(data.d0.max())
+    reward_rate = how.reward_rate or 1 / (most * (0.5 + eta / (2 * beta)))
+    policy_rate = how.policy_rate or 3 / most
     log_ref = data.ref.log()
     reward = torch.full_like(data.ref, (low + high) / 2).requires_grad_()
     logits = log_ref.clone().requires_grad_()
@@ -124,11 +129,11 @@ def play(
         loss = _reward_loss(reward, draw, answers, draw.answers(base, prompts, 1)[..., 0], eta)
         (slope,) = torch.autograd.grad(loss, reward)
         with torch.no_grad():
-            reward -= how.reward_rate * rate * slope
+            reward -= reward_rate * rate * slope
             reward.clamp_(low, high)
         (slope,) = torch.autograd.grad(_policy_loss(logits, log_ref, reward.detach(), answers, beta), logits)
         with torch.no_grad():
-            logits -= how.policy_rate * rate * slope
+            logits -= policy_rate * rate * slope
         if step >= how.steps // 2:
             mean_reward, mean_policy, counted = mean_reward + reward.detach(), mean_policy + policy, counted + 1
     return Played(mean_reward / counted, mean_policy / counted, logits.detach().softmax(-1))

@@ -14,7 +14,7 @@ from safetyvalve.testbed import Data, Played, Steps, play, solve
 from safetyvalve.testbed.experiments.maximin import DISTANCE, distance
 from tests.testbed.test_oracle import ONE, tensor, two_action_wins, wins_of
 
-HOW = Steps(steps=1500, batch=256, reward_rate=8.0, policy_rate=16.0, hold=150)
+HOW = Steps(steps=1200, batch=128, hold=120)
 
 
 def game_b(oracle: dict[str, Any]) -> tuple[Data, Tensor, Tensor, float, float]:
