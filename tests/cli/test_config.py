@@ -77,6 +77,13 @@ OTHER: dict[str, Any] = {
     "lora_targets": "q_proj",
     "merge": True,
     "save_dtype": "bf16",
+    "algorithm": "maximin",
+    "reward": "some/reward",
+    "adversary_eta": 0.3,
+    "reward_range": 2.5,
+    "policy_samples": 6,
+    "policy_max_tokens": 33,
+    "reward_learning_rate": 1e-7,
 }
 """A value other than the default for each option; a new option needs one."""
 
@@ -86,6 +93,12 @@ NEEDS = {
     "baseline_samples": ["--baseline", "reference-samples"],
     "baseline_max_tokens": ["--baseline", "reference-samples"],
     "baseline_column": ["--baseline", "column"],
+    "algorithm": ["--reward", "some/reward"],
+    "reward": ["--algorithm", "maximin"],
+    **{
+        key: ["--algorithm", "maximin", "--reward", "some/reward"]
+        for key in ("adversary_eta", "reward_range", "policy_samples", "policy_max_tokens", "reward_learning_rate")
+    },
     **{key: ["--fine-tune", "lora"] for key in ("lora_rank", "lora_alpha", "lora_targets", "merge")},
 }
 """What an option has no meaning without."""

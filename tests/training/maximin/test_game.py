@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -133,7 +134,7 @@ class TestReward:
         step = player.update(draws(), 0)
         scores = player.reward.score([e.prompt for e in EXAMPLES], TEXTS)
         torch.testing.assert_close(
-            step.rewards, torch.tensor([s.members[0] for s in scores]).float(), rtol=1e-4, atol=1e-4
+            step.rewards, torch.from_numpy(np.stack([s.members[0] for s in scores])).float(), rtol=1e-4, atol=1e-4
         )
         assert step.readable == [0, 1, 2]
         assert step.meters["unscored"] == 0
