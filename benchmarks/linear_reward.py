@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from safetyvalve.data import PreferenceExample
 from safetyvalve.encoders import SentenceEncoder
+from safetyvalve.stats.linear_reward import RIDGES, fit_linear_reward, preference_loss
 
 __all__ = ["LinearReward", "pair_answers"]
-
-RIDGES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
 def pair_answers(examples: Sequence[PreferenceExample]) -> tuple[list[str], list[str]]:
@@ -41,8 +38,8 @@ class LinearReward:
     ) -> None:
         self.encoder = encoder
         known, unseen = self._differences(fit), self._differences(validation)
-        candidates = [(_weights(known, ridge), ridge) for ridge in RIDGES]
-        self.weights, self.ridge = min(candidates, key=lambda c: float(np.logaddexp(0, -unseen @ c[0]).mean()))
+        candidates = [(fit_linear_reward(known, ridge=ridge), ridge) for ridge in RIDGES]
+        self.weights, self.ridge = min(candidates, key=lambda c: float(preference_loss(unseen @ c[0]).mean()))
 
     def _differences(self, examples: Sequence[PreferenceExample]) -> NDArray[Any]:
         better, worse = pair_answers(examples)
@@ -55,16 +52,3 @@ class LinearReward:
     def __call__(self, prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
         """Scores of answers, in the logits of the Bradley-Terry model; an empty answer is embedded like any other."""
         return [float(s) for s in self.encoder(list(answers)).vectors @ self.weights]
-
-
-def _weights(differences: NDArray[Any], ridge: float) -> NDArray[Any]:
-    """Minimiser of mean log(1 + exp(-w . d)) + ridge |w|^2 / 2."""
-
-    def loss(w: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        margins = differences @ w
-        slope = -1 / (1 + np.exp(margins))
-        return float(np.logaddexp(0, -margins).mean() + ridge * w @ w / 2), differences.T @ slope / len(
-            margins
-        ) + ridge * w
-
-    return np.asarray(minimize(loss, np.zeros(differences.shape[1]), jac=True, method="L-BFGS-B").x)

@@ -31,8 +31,8 @@ PUBLIC = {
         "bradley_terry", "calibration_map", "clustered_mean", "cohen_kappa", "confidence_sequence",
         "detectable_win_rate", "family_bias", "krippendorff_alpha", "length_bias", "length_controlled_win_rate",
         "log_e_value", "majority", "mean_interval", "meaning_of_verdicts", "one_sided_models", "plan_evaluation",
-        "position_bias", "power_of", "ppi_mean", "read_verdicts", "required_prompts", "resolve", "summarize",
-        "win_rate",
+        "position_bias", "power_of", "ppi_mean", "proportion_interval", "read_verdicts", "required_prompts", "resolve",
+        "summarize", "win_rate",
     },
     "safetyvalve.trees": {
         "Divergence", "Engine", "EngineChoice", "PackedRow", "Quantity", "ReferenceCache", "ResponseLogps", "Segment",

@@ -7,10 +7,10 @@ this code were wrong.
 from __future__ import annotations
 
 import uuid
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import BindParameter, Select, bindparam, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from safetyvalve.annotate.batches import drawn
 from safetyvalve.annotate.models import Annotator, Assignment, Batch, Item
@@ -19,6 +19,76 @@ __all__ = ["REPEAT_GAP", "Queue", "judged", "practice_left", "waiting"]
 
 REPEAT_GAP = 10
 """Judgments that lie between the first sight of an item and its repeat."""
+
+# Statements of every page are made once: building one costs as much as running it.
+_ME: BindParameter[Any] = bindparam("annotator")
+_LATE = select(Assignment).where(Assignment.state == "leased", Assignment.leased_until < bindparam("now"))
+_CURRENT = (
+    select(Assignment)
+    .where(Assignment.annotator_id == _ME, Assignment.state == "leased")
+    .order_by(Assignment.created_at, Assignment.id)
+    .limit(1)
+)
+_SEEN = aliased(Assignment)
+_OPEN = (
+    # The annotator has had no judgment of the item; a lease that ran out does not count.
+    select(Item, Batch, _SEEN)
+    .outerjoin(Batch, Item.batch_id == Batch.id)
+    .outerjoin(_SEEN, (_SEEN.item_id == Item.id) & (_SEEN.annotator_id == _ME) & (_SEEN.repeat == 0))
+    .where(~Item.withdrawn, or_(_SEEN.id.is_(None), _SEEN.state == "expired"))
+)
+_NEXT_PRACTICE = (
+    _OPEN.where(Item.kind == "practice", or_(Item.lang == bindparam("lang"), Item.lang.is_(None)))
+    .order_by(Item.position)
+    .limit(1)
+)
+_NEXT_GOLD = _OPEN.where(Item.kind == "gold", Batch.is_open, Batch.gold_every > 0).order_by(Item.position).limit(1)
+_NEXT_NEW = (
+    _OPEN.where(Item.kind == "regular", Batch.is_open, Item.taken < Batch.overlap)
+    .order_by(Batch.id, Item.taken.desc(), Item.position)
+    .limit(1)
+)
+_LATE_REPEAT = select(Assignment).where(
+    Assignment.annotator_id == _ME, Assignment.repeat == 1, Assignment.state == "expired"
+)
+_NEXT_REPEAT = (
+    select(Assignment)
+    .join(Item)
+    .join(Batch)
+    .where(
+        Assignment.annotator_id == _ME,
+        Assignment.kind == "regular",
+        Assignment.repeat == 0,
+        Assignment.state == "done",
+        Assignment.to_repeat,
+        Assignment.nth <= bindparam("latest"),
+        ~Item.withdrawn,
+        Batch.is_open,
+    )
+    .order_by(Assignment.nth)
+    .limit(1)
+)
+_SLOTS = select(Assignment.slot).where(Assignment.item_id == bindparam("item"), Assignment.slot.is_not(None))
+_FIRST_SIGHTS = select(func.count(), func.count().filter(Assignment.swapped)).where(
+    Assignment.annotator_id == _ME, Assignment.repeat == 0, Assignment.kind == bindparam("kind")
+)
+_JUDGED = select(func.count()).where(
+    Assignment.annotator_id == _ME,
+    Assignment.kind == "regular",
+    Assignment.repeat == 0,
+    Assignment.state.in_(("done", "late")),
+)
+_BEGUN = select(exists().where(Assignment.annotator_id == _ME, Assignment.kind == "regular"))
+
+
+class _Candidate(NamedTuple):
+    """An item that could be given out."""
+
+    item: Item
+    batch: Batch | None
+    """None for practice, which belongs to no batch."""
+    expired: Assignment | None
+    """The annotator's lease of it that ran out."""
 
 
 class Queue(NamedTuple):
@@ -38,21 +108,16 @@ class Queue(NamedTuple):
         Asked again without a vote, the answer is the same.
         """
         self.expire(session, now)
-        current = session.scalars(
-            select(Assignment)
-            .where(Assignment.annotator_id == annotator.id, Assignment.state == "leased")
-            .order_by(Assignment.created_at, Assignment.id)
-            .limit(1)
-        ).first()
+        current = session.scalars(_CURRENT, {"annotator": annotator.id}).first()
         if current is not None:
             item = session.get_one(Item, current.item_id)
             if not item.withdrawn:
                 current.leased_until = now + self.lease_ms
                 return current
             self.let_go(session, current, "expired")
-        if item_ := practice_left(session, annotator, lang):
-            return self._lease(session, item_, annotator, now)
         done = judged(session, annotator)
+        if not done and (practice := practice_left(session, annotator, lang)):
+            return self._lease(session, practice, annotator, now)
         return (
             self._gold(session, annotator, done, now)
             or self._again(session, annotator, done, now)
@@ -61,10 +126,7 @@ class Queue(NamedTuple):
 
     def expire(self, session: Session, now: int) -> None:
         """Take back what nobody judged in time."""
-        late = session.scalars(
-            select(Assignment).where(Assignment.state == "leased", Assignment.leased_until < now)
-        ).all()
-        for assignment in late:
+        for assignment in session.scalars(_LATE, {"now": now}).all():
             self.let_go(session, assignment, "expired")
 
     def let_go(self, session: Session, assignment: Assignment, state: str) -> None:
@@ -80,100 +142,70 @@ class Queue(NamedTuple):
         if assignment.slot is not None:
             return True
         item = session.get_one(Item, assignment.item_id, populate_existing=True)
-        batch = session.get_one(Batch, item.batch_id)
-        used = set(
-            session.scalars(select(Assignment.slot).where(Assignment.item_id == item.id, Assignment.slot.is_not(None)))
-        )
+        assignment.slot = self._slot(session, item, session.get_one(Batch, item.batch_id))
+        session.flush()
+        return assignment.slot is not None
+
+    def _slot(self, session: Session, item: Item, batch: Batch) -> int | None:
+        """Take the item's first free slot."""
+        used = set(session.scalars(_SLOTS, {"item": item.id})) if item.taken else set()
         free = min(set(range(batch.overlap)) - used, default=None)
         if free is None or item.withdrawn:
-            return False
-        assignment.slot = free
-        session.execute(update(Item).where(Item.id == item.id).values(taken=Item.taken + 1))
-        session.flush()
-        return True
+            return None
+        item.taken += 1
+        return free
 
     def _gold(self, session: Session, annotator: Annotator, done: int, now: int) -> Assignment | None:
         """One in each stretch of ``gold_every`` judgments, at a place drawn at random."""
-        for item, every in session.execute(
-            select(Item, Batch.gold_every)
-            .join(Batch)
-            .where(Item.kind == "gold", ~Item.withdrawn, Batch.is_open, Batch.gold_every > 0, _not_seen(annotator))
-            .order_by(Item.position)
-            .limit(1)
-        ):
-            seen = _count(session, annotator, "gold", 0)
-            place = seen * every + 1 + int(drawn(self.secret, "gold", annotator.id, seen) * every)
-            if done >= place:
-                return self._lease(session, item, annotator, now)
-        return None
+        gold = _first(session, _NEXT_GOLD, annotator=annotator.id)
+        if gold is None or gold.batch is None:
+            return None
+        every, seen = gold.batch.gold_every, self._sights(session, annotator, "gold")[0]
+        place = seen * every + 1 + int(drawn(self.secret, "gold", annotator.id, seen) * every)
+        return self._lease(session, gold, annotator, now) if done >= place else None
 
     def _again(self, session: Session, annotator: Annotator, done: int, now: int) -> Assignment | None:
         """A repeat whose first sight lies far enough back, or one whose lease ran out."""
-        expired = session.scalars(
-            select(Assignment).where(
-                Assignment.annotator_id == annotator.id, Assignment.repeat == 1, Assignment.state == "expired"
-            )
-        ).first()
+        expired = session.scalars(_LATE_REPEAT, {"annotator": annotator.id}).first()
         if expired is not None:
             expired.state, expired.leased_until = "leased", now + self.lease_ms
             return expired
-        first = session.scalars(
-            select(Assignment)
-            .join(Item)
-            .join(Batch)
-            .where(
-                Assignment.annotator_id == annotator.id,
-                Assignment.kind == "regular",
-                Assignment.repeat == 0,
-                Assignment.state == "done",
-                Assignment.to_repeat,
-                Assignment.nth <= done - REPEAT_GAP,
-                ~Item.withdrawn,
-                Batch.is_open,
-            )
-            .order_by(Assignment.nth)
-            .limit(1)
-        ).first()
+        latest = done - REPEAT_GAP
+        if latest < 1:  # judgments are counted from 1
+            return None
+        first = session.scalars(_NEXT_REPEAT, {"annotator": annotator.id, "latest": latest}).first()
         if first is None:
             return None
         first.to_repeat = False
-        return self._store(session, first.item_id, annotator, now, repeat=1, swapped=not first.swapped)
+        again = self._made(first.item_id, annotator, now, repeat=1, swapped=not first.swapped)
+        session.add(again)
+        session.flush()
+        return again
 
     def _new(self, session: Session, annotator: Annotator, now: int) -> Assignment | None:
         """An item with a free slot that this annotator has not judged; begun ones first, so that items get finished."""
-        item = session.scalars(
-            select(Item)
-            .join(Batch)
-            .where(
-                Item.kind == "regular", ~Item.withdrawn, Batch.is_open, Item.taken < Batch.overlap, _not_seen(annotator)
-            )
-            .order_by(Batch.id, Item.taken.desc(), Item.position)
-            .limit(1)
-        ).first()
-        return self._lease(session, item, annotator, now) if item else None
+        new = _first(session, _NEXT_NEW, annotator=annotator.id)
+        return self._lease(session, new, annotator, now) if new else None
 
-    def _lease(self, session: Session, item: Item, annotator: Annotator, now: int) -> Assignment:
-        assignment = session.scalars(
-            select(Assignment).where(
-                Assignment.item_id == item.id, Assignment.annotator_id == annotator.id, Assignment.repeat == 0
-            )
-        ).first()
+    def _lease(self, session: Session, candidate: _Candidate, annotator: Annotator, now: int) -> Assignment:
+        item, batch, assignment = candidate
         if assignment is None:
             swapped = self._side(session, item, annotator)
-            assignment = self._store(session, item.id, annotator, now, repeat=0, swapped=swapped, kind=item.kind)
-            if item.kind == "regular":
-                share = session.get_one(Batch, item.batch_id).repeat_share
-                assignment.to_repeat = drawn(self.secret, "repeat", item.id, annotator.id) < share
-        else:  # it had expired
+            assignment = self._made(item.id, annotator, now, repeat=0, swapped=swapped, kind=item.kind)
+            if item.kind == "regular" and batch is not None:
+                assignment.to_repeat = drawn(self.secret, "repeat", item.id, annotator.id) < batch.repeat_share
+            session.add(assignment)
+        else:
             assignment.state, assignment.leased_until = "leased", now + self.lease_ms
-        if item.kind == "regular" and not self.take_slot(session, assignment):
-            raise AssertionError(f"item {item.id} has no free slot, though it was chosen for having one")
+        if item.kind == "regular" and batch is not None:
+            assignment.slot = self._slot(session, item, batch)
+            if assignment.slot is None:
+                raise AssertionError(f"item {item.id} has no free slot, though it was chosen for having one")
         session.flush()
         return assignment
 
-    def _store(
+    def _made(
         self,
-        session: Session,
         item_id: str,
         annotator: Annotator,
         now: int,
@@ -182,7 +214,7 @@ class Queue(NamedTuple):
         swapped: bool,
         kind: str = "regular",
     ) -> Assignment:
-        assignment = Assignment(
+        return Assignment(
             id=uuid.uuid4().hex,
             item_id=item_id,
             annotator_id=annotator.id,
@@ -193,27 +225,26 @@ class Queue(NamedTuple):
             leased_until=now + self.lease_ms,
             created_at=now,
         )
-        session.add(assignment)
-        session.flush()
-        return assignment
 
     def _side(self, session: Session, item: Item, annotator: Annotator) -> bool:
         """Efron's biased coin: the side that was rarer so far comes with probability 2/3.
 
         Each side is drawn, so no annotator can foretell it, and the difference of counts stays within a few.
         """
-        mine = (Assignment.annotator_id == annotator.id, Assignment.repeat == 0, Assignment.kind == item.kind)
-        total, swapped = session.execute(
-            select(func.count(), func.count().filter(Assignment.swapped)).where(*mine)
-        ).one()
+        total, swapped = self._sights(session, annotator, item.kind)
         difference = 2 * swapped - total
         threshold = 1 / 2 if difference == 0 else 1 / 3 if difference > 0 else 2 / 3
         return drawn(self.secret, "side", item.id, annotator.id, 0) < threshold
 
+    def _sights(self, session: Session, annotator: Annotator, kind: str) -> tuple[int, int]:
+        """How many items of a kind the annotator has seen, and how many of them with sides swapped; no repeats."""
+        total, swapped = session.execute(_FIRST_SIGHTS, {"annotator": annotator.id, "kind": kind}).one()
+        return total, swapped
+
 
 def judged(session: Session, annotator: Annotator) -> int:
     """Regular items that the annotator has judged, repeats left out."""
-    return _count(session, annotator, "regular", 0, ("done", "late"))
+    return session.scalar(_JUDGED, {"annotator": annotator.id}) or 0
 
 
 def waiting(session: Session, annotator: Annotator) -> int:
@@ -235,33 +266,13 @@ def waiting(session: Session, annotator: Annotator) -> int:
     return session.scalar(query) or 0
 
 
-def _count(
-    session: Session, annotator: Annotator, kind: str, repeat: int, states: tuple[str, ...] | None = None
-) -> int:
-    query = select(func.count()).where(
-        Assignment.annotator_id == annotator.id, Assignment.kind == kind, Assignment.repeat == repeat
-    )
-    if states:
-        query = query.where(Assignment.state.in_(states))
-    return session.scalar(query) or 0
+def _first(session: Session, statement: Select[Item, Batch, Assignment], **values: Any) -> _Candidate | None:
+    row = session.execute(statement, values).first()
+    return _Candidate(*row) if row else None
 
 
-def _not_seen(annotator: Annotator) -> ColumnElement[bool]:
-    """The annotator has had no judgment of the item; a lease that ran out does not count."""
-    return ~exists().where(
-        Assignment.item_id == Item.id, Assignment.annotator_id == annotator.id, Assignment.state != "expired"
-    )
-
-
-def practice_left(session: Session, annotator: Annotator, lang: str) -> Item | None:
+def practice_left(session: Session, annotator: Annotator, lang: str) -> _Candidate | None:
     """The next practice item in the annotator's language; none for who has begun to judge."""
-    begun = exists().where(Assignment.annotator_id == annotator.id, Assignment.kind == "regular")
-    if session.scalar(select(begun)):
+    if session.scalar(_BEGUN, {"annotator": annotator.id}):
         return None
-    return session.scalars(
-        select(Item)
-        .where(Item.kind == "practice", ~Item.withdrawn, or_(Item.lang == lang, Item.lang.is_(None)))
-        .where(_not_seen(annotator))
-        .order_by(Item.position)
-        .limit(1)
-    ).first()
+    return _first(session, _NEXT_PRACTICE, annotator=annotator.id, lang=lang)

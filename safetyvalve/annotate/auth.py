@@ -7,7 +7,7 @@ import hmac
 import secrets
 from typing import NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from safetyvalve.annotate.events import append
@@ -111,15 +111,18 @@ def accept(session: Session, token: str, now: int) -> Visitor:
     return Visitor(annotator, cookie)
 
 
+_HOLDER = (  # made once: every request asks
+    select(Annotator)
+    .join(Login, Login.annotator_id == Annotator.id)
+    .where(Login.token_hash == bindparam("hash"), Login.expires_at > bindparam("now"), Annotator.is_active)
+)
+
+
 def look_up(session: Session, cookie: str | None, now: int) -> Visitor | None:
     """Who holds the cookie."""
     if not cookie:
         return None
-    found = session.scalars(
-        select(Annotator)
-        .join(Login, Login.annotator_id == Annotator.id)
-        .where(Login.token_hash == _hash(cookie), Login.expires_at > now, Annotator.is_active)
-    ).first()
+    found = session.scalars(_HOLDER, {"hash": _hash(cookie), "now": now}).first()
     return Visitor(found, cookie) if found else None
 
 

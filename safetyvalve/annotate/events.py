@@ -89,8 +89,11 @@ class _Vouched:
                     gone[name].pop(row, None)
 
 
+_LAST = select(Event.seq, Event.hash).order_by(Event.seq.desc()).limit(1)
+
+
 def head(session: Session) -> Head:
-    row = session.execute(select(Event.seq, Event.hash).order_by(Event.seq.desc()).limit(1)).first()
+    row = session.execute(_LAST).first()
     return Head(row.seq, row.hash) if row else Head(0, GENESIS)
 
 

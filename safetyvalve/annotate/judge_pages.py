@@ -18,7 +18,7 @@ from safetyvalve.annotate.models import Assignment, Item
 from safetyvalve.annotate.refusals import Refusal
 from safetyvalve.annotate.rendering import render, render_plain
 from safetyvalve.annotate.site import Visit, visit
-from safetyvalve.annotate.views import Sight, as_shown, shown_choice
+from safetyvalve.annotate.views import Sight, as_shown, shown_choice, subject_of
 from safetyvalve.annotate.votes import (
     LONGEST_CORRECTION,
     TAGS,
@@ -48,20 +48,28 @@ def judge(request: Request, saved: Annotated[str, Query(pattern="^([0-9a-f]{32})
         if v.me.agreed_at is None:
             return v.go("/guideline")
         assignment = v.site.queue.next(v.session, v.me, v.lang, v.now)
-    with v.site.database.read() as session:  # the writer's turn is over; who asks is known
-        v.enter(session)
-        before = find_own(session, v.me, saved) if saved else None
-        sight_before = Sight(session, before, v.site.mask) if before else None
-        flash = {
-            "saved": before.id if before and before.kind != "practice" else "",
-            "saved_editable": bool(sight_before and sight_before.editable and before and before.state == "done"),
-            "late": bool(before and before.state == "late"),
-            "done": judged(session, v.me),
-        }
-        sight = Sight(session, assignment, v.site.mask) if assignment else None
+        subject = subject_of(v.session, assignment) if assignment else None
+        flash: dict[str, object] = {"done": judged(v.session, v.me)}
+    flash |= _saved(v, saved)  # the writer's turn is over
+    sight = Sight(subject, v.site.mask) if subject else None
     if sight is None:
         return v.page("done.html", here="judge", **flash)
     return _judge_page(v, sight, None, **flash)
+
+
+def _saved(v: Visit, key: str) -> dict[str, object]:
+    """What the page says of the vote before."""
+    if not key:
+        return {"saved": "", "saved_editable": False, "late": False}
+    with v.site.database.read() as session:
+        before = find_own(session, v.me, key)
+        subject = subject_of(session, before) if before else None
+    editable = subject is not None and Sight(subject, v.site.mask).editable
+    return {
+        "saved": before.id if before and before.kind != "practice" else "",
+        "saved_editable": editable and before is not None and before.state == "done",
+        "late": before is not None and before.state == "late",
+    }
 
 
 @router.get("/judge/{key}")
@@ -71,7 +79,7 @@ def judge_again(request: Request, key: Key) -> Response:
         assignment = own(v.session, v.me, key)
         held = held_vote(v.session, key)
         done = judged(v.session, v.me)
-        sight = Sight(v.session, assignment, v.site.mask)
+        sight = Sight(subject_of(v.session, assignment), v.site.mask)
     return _judge_page(v, sight, as_shown(held), saved="", saved_editable=False, late=False, done=done)
 
 
@@ -227,7 +235,7 @@ def editable_sight(v: Visit, key: str) -> Sight:
     Raises:
         Refusal: 404 for somebody else's, 403 where it is masked, too long, or not to be corrected.
     """
-    sight = Sight(v.session, own(v.session, v.me, key), v.site.mask)
+    sight = Sight(subject_of(v.session, own(v.session, v.me, key)), v.site.mask)
     if not sight.editable:
         raise Refusal(403, "not_editable")
     return sight

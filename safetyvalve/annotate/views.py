@@ -12,7 +12,7 @@ from safetyvalve.annotate.models import Assignment, Batch, Item, Vote
 from safetyvalve.annotate.rendering import render
 from safetyvalve.annotate.votes import LONGEST_CORRECTION
 
-__all__ = ["ShownAnswer", "ShownTurn", "Sight", "as_shown", "shown_choice"]
+__all__ = ["ShownAnswer", "ShownTurn", "Sight", "Subject", "as_shown", "shown_choice", "subject_of"]
 
 MASKED_ROLES = ("system", "assistant")
 """Turns of the prompt that may give away a model; the user's words are the question and stay."""
@@ -29,24 +29,37 @@ class ShownTurn(NamedTuple):
     html: Markup
 
 
+class Subject(NamedTuple):
+    """An assignment with what it is about; usable after its transaction."""
+
+    assignment: Assignment
+    item: Item
+    batch: Batch | None
+
+
+def subject_of(session: Session, assignment: Assignment) -> Subject:
+    """Costs nothing where the session has met item and batch already."""
+    item = session.get_one(Item, assignment.item_id)
+    return Subject(assignment, item, session.get_one(Batch, item.batch_id) if item.batch_id is not None else None)
+
+
 class Sight:
     """What a page shows of an item.
 
     Args:
-        session: of the visit.
-        assignment: whose item, seen with its sides.
+        subject: what :func:`subject_of` found.
         mask: hides identity words.
     """
 
-    def __init__(self, session: Session, assignment: Assignment, mask: Mask) -> None:
-        item = session.get_one(Item, assignment.item_id)
+    def __init__(self, subject: Subject, mask: Mask) -> None:
+        assignment, item, batch = subject
         self.id, self.kind, self.swapped = assignment.id, assignment.kind, assignment.swapped
         self._prompt: list[dict[str, str]] = item.prompt
         self._texts = (item.answer_b, item.answer_a) if assignment.swapped else (item.answer_a, item.answer_b)
         self._mask = mask
         masked = any(mask(text)[1] for text in self._texts)
         long = max(map(len, self._texts)) > LONGEST_CORRECTION
-        allowed = item.batch_id is not None and session.get_one(Batch, item.batch_id).may_correct
+        allowed = batch is not None and batch.may_correct
         self.editable = self.kind != "practice" and allowed and not masked and not long
 
     def prompt(self) -> list[ShownTurn]:

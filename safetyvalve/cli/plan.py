@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from safetyvalve.data import PreferenceExample
     from safetyvalve.release.plan import MachineTime
     from safetyvalve.release.plan.features import ProbeData
-    from safetyvalve.training import DataSource, ModelSource
+    from safetyvalve.training import DataSource, ModelSource, RunSettings
 
 __all__ = ["plan"]
 
@@ -53,7 +53,7 @@ def plan(
     more: float = _option(
         2.0, _CURVE, "Extrapolate to this multiple of the data; at most 2: beyond the next doubling nothing is claimed."
     ),
-    seed: int = _option(0, _CURVE, "Of splits and subsets."),
+    seed: int = typer.Option(0, min=0, help="Of splits and subsets.", rich_help_panel=_CURVE),
     win_rate: float | None = _option(None, None, "Smallest win rate that matters, such as 0.55; or --eval-prompts."),
     eval_prompts: int | None = _option(None, None, "Prompts there are; says the win rate that they would show."),
     raters: Raters = 1,
@@ -105,6 +105,7 @@ def plan(
         plan_markdown,
         plan_people,
         read_rates,
+        sweep_steps,
     )
     from safetyvalve.stats import Design
     from safetyvalve.training import DataSource, ModelSource
@@ -113,8 +114,10 @@ def plan(
     if probe == "hidden" and model is None:
         raise UsageError("--probe hidden reads the hidden states of a model, and --model is missing. Name one.")
     # What costs nothing is checked before anything is computed.
-    if not epochs > 0:
-        raise UsageError(f"--epochs is {epochs:g}; a number above 0 is accepted.")
+    if not (0 < epochs < 1e6 and prompts_per_step > 0):
+        raise UsageError(
+            f"--epochs is {epochs:g} and --prompts-per-step {prompts_per_step}; numbers above 0 are accepted."
+        )
     check_curve(held_out, draws, more)
     check_label_error(label_error)
     rates = read_rates(wage, machine_rate, currency)
@@ -127,15 +130,28 @@ def plan(
         extra=extra,
         hours_each=hours_each,
     )
+    what = DataSource(
+        data, format=format, max_drop=max_drop, on_long="drop", encoding=encoding, max_examples=max_examples
+    )
     serving = load_serving_prompts(serving_prompts) if serving_prompts is not None else None
     loaded = load_preferences(data, form=format, max_drop=max_drop, encoding=encoding)
     refuse_dropped(loaded.report, max_drop)
     if max_examples is not None and max_examples < len(loaded.examples):
         chosen = choose_examples(loaded.examples, max_examples, seed=seed)
         loaded = Loaded(chosen, loaded.report.model_copy(update={"chosen": len(chosen), **count(chosen)}))
+    source = ModelSource(model or "", chat_template, trust_remote_code)
+    run = None
+    if model is not None:
+        run = _run(
+            what,
+            source,
+            fine_tune,
+            sweep_steps(len(loaded.examples), prompts_per_step, epochs),
+            prompts_per_step,
+            precision,
+        )
     report = examine(loaded)
     coverage = None if serving is None else prompt_coverage(serving, loaded.examples, load_encoder(encoder))
-    source = ModelSource(model or "", chat_template, trust_remote_code)
     with _bar("learning curve") as told:
         curve = plan_curve(
             _features(loaded.examples, probe, encoder, source, precision),
@@ -147,18 +163,7 @@ def plan(
             seed=seed,
             progress=told,
         )
-    machine = None
-    if model is not None:
-        what = DataSource(
-            data,
-            format=format,
-            max_drop=max_drop,
-            on_long="drop",
-            encoding=encoding,
-            max_examples=max_examples,
-        )
-        prompts = len(loaded.examples)
-        machine = _machine_time(what, source, fine_tune, prompts, epochs, prompts_per_step, precision)
+    machine = None if run is None else _machine_time(run, epochs)
     found = make_plan(
         report, curve, evaluation, coverage=coverage, machine=machine, label_error=label_error, rates=rates
     )
@@ -201,31 +206,13 @@ def _features(
         return hidden_states(examples, *loaded, max_length=limit, autocast=autocast, progress=told)
 
 
-def _machine_time(
-    data: DataSource,
-    source: ModelSource,
-    fine_tune: str,
-    prompts: int,
-    epochs: float,
-    prompts_per_step: int,
-    precision: str,
-) -> MachineTime:
-    """A dry run on this machine with the other settings of ``train`` as they are."""
-    from safetyvalve.release.plan import MachineTime, sweep_steps
-    from safetyvalve.training import (
-        FineTuning,
-        Objective,
-        Observation,
-        Optimization,
-        Progress,
-        RunSettings,
-        dry_run,
-        environment,
-    )
+def _run(
+    data: DataSource, source: ModelSource, fine_tune: str, steps: int, prompts_per_step: int, precision: str
+) -> RunSettings:
+    """A run as the sweep would make it: RPO, with the other settings of ``train`` as they are."""
+    from safetyvalve.training import FineTuning, Objective, Observation, Optimization, RunSettings
 
-    kept = prompts - round(prompts * float(data.held_out))
-    steps = sweep_steps(kept, prompts_per_step, epochs)
-    settings = RunSettings(
+    return RunSettings(
         name="plan",
         source=data,
         model=source,
@@ -234,11 +221,18 @@ def _machine_time(
         observation=Observation(every=max(1, steps // EVALUATIONS)),
         fine_tuning=FineTuning(fine_tune),
     )
+
+
+def _machine_time(run: RunSettings, epochs: float) -> MachineTime:
+    """A dry run on this machine."""
+    from safetyvalve.release.plan import MachineTime
+    from safetyvalve.training import Progress, dry_run, environment
+
     now = environment(seed=0, data_sha256="", weights_sha256="", train_ids=())
     machine = ", ".join([*now["gpus"], now["processor"], f"{now['torch_threads']} threads"])
-    known = (source.model, machine, steps, prompts_per_step, epochs)
+    known = (run.model.model, machine, run.optimization.steps, run.optimization.prompts_per_step, epochs)
     try:
-        estimate = dry_run(settings, progress=Progress(name="dry run")).estimate
+        estimate = dry_run(run, progress=Progress(name="dry run")).estimate
     except UsageError as refused:
         return MachineTime(*known, None, {}, None, str(refused))
     return MachineTime(*known, estimate.total_seconds, estimate.seconds, estimate.peak_bytes, None)

@@ -49,7 +49,7 @@ Candidate = Annotated[str | None, _option("People", "The new model, as the verdi
 Baseline = Annotated[str | None, _option("People", "The old model; the only other one if left out.")]
 JudgeName = Annotated[
     str | None,
-    _option("People", "Judge that may help under 300 prompts; the one with most prompts if left out.", "--judge"),
+    _option("People", "Judge that helps people; if left out, under 300 prompts the one with most.", "--judge"),
 ]
 Evaluation = Annotated[
     list[Path] | None,

@@ -14,8 +14,7 @@ from safetyvalve.errors import UsageError
 __all__ = ["held_out_of", "next_folder", "train"]
 
 _DATA, _OBJECTIVE, _OPTIMIZATION, _OBSERVATION = "Data and model", "Objective", "Optimization", "Observation"
-_FINE_TUNING = "Fine-tuning"
-_MAXIMIN = "Maximin"
+_FINE_TUNING, _MAXIMIN, _VALVE = "Fine-tuning", "Maximin", "Valve"
 
 
 def _option(default: Any, group: str, help: str, *names: str) -> Any:
@@ -60,6 +59,12 @@ def train(
     ),
     reduction: str | None = _option(
         None, _OBJECTIVE, "Of the SFT term: sum (default), sequence_mean or batch_token_mean."
+    ),
+    max_displacement: float | None = _option(
+        None,
+        _OBJECTIVE,
+        "Of rpo: most that the baseline's responses may lose, in nats per token, such as 0.05; eta moves to keep it, "
+        "see docs/eta.md.",
     ),
     label_smoothing: float = _option(0.0, _OBJECTIVE, "Assumed share of comparisons recorded the wrong way round."),
     baseline: str = _option(
@@ -132,6 +137,18 @@ def train(
     scorer: str | None = _option(
         None, _OBSERVATION, "Independent score of samples: module:function(prompts, answers), or quickstart-rubric."
     ),
+    select: str = _option(
+        "last", _VALVE, "Weights that become the model: last, or independent (best independent score of an evaluation)."
+    ),
+    stop_on: list[str] | None = _option(
+        None,
+        _VALVE,
+        "Alarm that ends the run: displacement, proxy-gap, length, repetition or uncertainty, separated by commas; "
+        "repeatable, see docs/alarms.md.",
+    ),
+    patience: int | None = _option(
+        None, _VALVE, "Evaluations without a better independent score that end the run. Default: never."
+    ),
     report_to: list[str] | None = _option(
         None, _OBSERVATION, "Tracker that is sent the figures too: tensorboard, wandb, mlflow or trackio; repeatable."
     ),
@@ -159,6 +176,7 @@ def train(
         Progress,
         Reporting,
         RunSettings,
+        Valve,
         run_training,
     )
 
@@ -189,7 +207,7 @@ def train(
             policy_max_tokens=policy_max_tokens,
             reward_learning_rate=reward_learning_rate,
         ),
-        objective=Objective(objective, beta, _eta(eta), reduction, label_smoothing),  # type: ignore[arg-type]
+        objective=Objective(objective, beta, _eta(eta), reduction, label_smoothing, max_displacement),  # type: ignore[arg-type]
         baseline=Baseline(
             baseline,
             sft_data=sft_data,
@@ -217,6 +235,7 @@ def train(
         checkpointing=Checkpointing(checkpoint_every),
         reporting=Reporting(tuple(report_to or ()), lang),
         fine_tuning=FineTuning(fine_tune, lora_rank, lora_alpha, lora_targets, merge, save_dtype),
+        valve=Valve(select, _names(stop_on), patience),
         scorer=scorer,
     )
     if dry_run:
@@ -237,6 +256,10 @@ def held_out_of(text: str) -> float | int:
         return int(text) if text.isdigit() else float(text)
     except ValueError:
         raise UsageError(f"--held-out is '{text}'; accepted: a share such as 0.1, or a number such as 200.") from None
+
+
+def _names(given: list[str] | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for text in given or () for name in text.split(",") if name.strip()))
 
 
 def _eta(text: str | None) -> float | None:

@@ -14,7 +14,7 @@ __all__ = ["FEW_LABELS", "HumanWinRate", "human_win_rate"]
 
 FEW_LABELS = 300
 """Prompts with verdicts of people under which a judge helps, if there is one: from there on people alone suffice to
-within about 5 points, and nothing of a judge has to be trusted."""
+within about 6 points, and nothing of a judge has to be trusted."""
 
 
 class HumanWinRate(NamedTuple):
@@ -51,7 +51,7 @@ def human_win_rate(
         verdicts: of people, and of judges if there are any.
         candidate: model whose win rate it is.
         baseline: the other one; may be left out where the candidate met one model only.
-        judge: whose verdicts may help; the one with the most prompts if not given.
+        judge: whose verdicts help; if not given, under 300 prompts the one with the most.
         confidence: in (0, 1).
 
     Raises:
@@ -73,8 +73,8 @@ def human_win_rate(
     prompts = [e.prompt for e in decided]
     alone = win_rate(scores, prompts, confidence=confidence).interval
     bad = clustered_mean([float(e.verdict == "both_bad") for e in decided], prompts, confidence=confidence)
-    line = _corrected(mine, judge, confidence) if alone.n < FEW_LABELS else None
-    if judge is not None and line is None and alone.n < FEW_LABELS:
+    line = _corrected(mine, judge, confidence) if judge is not None or alone.n < FEW_LABELS else None
+    if judge is not None and line is None:
         raise DataError(
             f"judge '{judge}' has too few verdicts on this pair to help: at least 3 prompts that people judged too "
             "and 2 "

@@ -89,7 +89,7 @@ def compute_roi(
     _check_hours(judging, assumptions)
     generator = np.random.default_rng(seed)
     cells = divide(tickets, study)
-    if "harm_rate" in assumptions.numbers and "harm" in tickets.known:
+    if "harm_rate" in assumptions.numbers and any(t.harm is not None for t in tickets.rows):
         raise UsageError(
             "harm_rate is given and the tickets have a column harm; one of the two is accepted. Take harm_rate out "
             "of the "

@@ -107,7 +107,7 @@ def find_cautions(
                 say("rare", quantity=key, cell=name, events=events, known=known, most=f"{most:.2%}")
     if judging is not None and judging.untimed:
         say("untimed", untimed=judging.untimed, of=judging.votes + judging.corrections)
-    if judging is not None and judging.edit_minutes and not any("edit_min" in f.columns for f in tickets.files):
+    if judging is not None and judging.edit_minutes and not any(t.edited and t.edit_min for t in tickets.rows):
         say("edit_minutes_of_app")
     if quality is not None and quality.judge is not None and not quality.random_sample:
         say("not_drawn", judge=quality.judge)

@@ -163,7 +163,9 @@ def _tornado(roi: Roi, net: Net, words: Words) -> Table:
         for b in bars
     ]
     title = words("table.tornado", net=_named(net, roi, words))
-    chart = tornado_chart([words(f"input.{b.key}") for b in bars], bars, net.total.estimate, amount, title)
+    chart = tornado_chart(
+        [words(f"input.{b.key}") for b in bars], bars, net.total.estimate, amount, title, words("chart.key")
+    )
     columns = [words(f"column.{c}") for c in ("input", "range", "at_low", "at_high")]
     return Table(title, columns, rows, chart)
 

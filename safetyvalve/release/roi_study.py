@@ -83,6 +83,12 @@ def _check_study(study: Study) -> None:
             f"control is {study.control!r} and treatment {study.treatment!r}; the design {study.design} compares two "
             "variants. Name both as they stand in the column variant."
         )
+    if study.design == "before-after" and study.control is not None:
+        raise UsageError(
+            f"control is {study.control!r} and the design before-after, which compares one group with its own past. "
+            "Leave it "
+            "out, or choose did."
+        )
     if study.control == study.treatment and study.design != "before-after":
         raise UsageError(f"control and treatment are both {study.control!r}; two variants are compared.")
     if study.design != "randomised" and study.launch is None:

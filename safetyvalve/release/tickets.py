@@ -76,11 +76,6 @@ class Tickets:
     def months(self) -> list[tuple[int, int]]:
         return sorted({t.month for t in self.rows})
 
-    @property
-    def known(self) -> set[str]:
-        """Columns that at least one file has."""
-        return {name for file in self.files for name in file.columns}
-
 
 def read_tickets(
     files: Sequence[str | Path],
@@ -136,6 +131,8 @@ def read_tickets(
 def _open(file: Path, encoding: str, sheet: str | None) -> Source:
     if is_workbook(file):
         return open_workbook(file, sheet)
+    if sheet is not None:
+        raise UsageError(f"sheet is '{sheet}' and {file} is no workbook; leave it out, or name an xlsx file.")
     if encoding == "auto" and _is_japanese_table(file):
         encoding = "cp932"
     return open_source(file, encoding=encoding)

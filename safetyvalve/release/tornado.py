@@ -16,7 +16,7 @@ _LOW, _HIGH, _INK = "#0072b2", "#c04a00", "#3a3a3a"
 
 
 def tornado_chart(
-    names: Sequence[str], bars: Sequence[Bar], base: float, write: Callable[[float], str], title: str
+    names: Sequence[str], bars: Sequence[Bar], base: float, write: Callable[[float], str], title: str, key: str
 ) -> Markup | None:
     """Bars from the net at an input's low end to that at its high end, around the net at the means.
 
@@ -26,6 +26,7 @@ def tornado_chart(
         base: net with every input at its mean.
         write: an amount as text.
         title: what a screen reader says.
+        key: what the colours mean.
     """
     if not bars:
         return None
@@ -36,7 +37,7 @@ def tornado_chart(
     def x(value: float) -> float:
         return _LEFT + inside * (value - low) / ((high - low) or 1.0)
 
-    height = _TOP + _ROW * len(bars) + 26
+    height = _TOP + _ROW * len(bars) + 44
     parts = [
         Markup(
             '<svg class="plot tornado" role="img" aria-label="{}" viewBox="0 0 {} {}" font-size="12" fill="{}">'
@@ -61,4 +62,5 @@ def tornado_chart(
         )
     parts.append(Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="middle">0</text>').format(x(0.0), bottom + 18))
     parts.append(Markup('<text x="{:.1f}" y="14" text-anchor="middle">{}</text>').format(x(base), write(base)))
+    parts.append(Markup('<text x="{:.0f}" y="{:.1f}" text-anchor="end">{}</text>').format(_WIDTH, bottom + 36, key))
     return Markup("").join([*parts, Markup("</svg>")])

@@ -118,6 +118,7 @@ def _content(record: RunRecord, model: Path, base: BaseModel | None, adapter: bo
         "scored": evidence.status != "unscored",
         "finding": _plain(" ".join(finding([record]).sentences)),
         "rows": [(f"`{k}`", _figure(first.get(k)), _figure(last.get(k))) for k in _METRICS if k in first or k in last],
+        "selection": _selection(record.selection),
         "first_step": first.get("step", 0),
         "last_step": record.last_step,
         "planned": record.planned_steps,
@@ -133,6 +134,14 @@ def _content(record: RunRecord, model: Path, base: BaseModel | None, adapter: bo
         "settings": [(f"`{k}`", _value(k, v, base, report)) for k, v in record.config.items() if k != "name"],
         "environment": list(_environment_rows(about)),
     }
+
+
+def _selection(selection: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Of the step whose weights became the model, where that is not the last one."""
+    if selection is None:
+        return None
+    fresh, error = _figure(selection.get("fresh_score")), _figure(selection.get("fresh_score_se"))
+    return {"step": str(selection.get("step")), "fresh": fresh, "error": error}
 
 
 def _opening(record: RunRecord, base: BaseModel | None, report: Mapping[str, Any]) -> str:

@@ -89,7 +89,9 @@ def _training_losses(record: RunRecord, steps: Sequence[int]) -> dict[int, float
     A step's loss is measured before its update, so the first step's is the untrained model's. Evaluations for which no
     loss is recorded are left out.
     """
-    known = [(int(line["step"]), loss) for line in record.train if (loss := number(line.get("loss"))) is not None]
+    # Where eta moves, so does the SFT term with it; the loss of the comparisons is what stays the same measure.
+    name = "preference_loss" if record.config.get("max_displacement") is not None else "loss"
+    known = [(int(line["step"]), loss) for line in record.train if (loss := number(line.get(name))) is not None]
     result = {}
     for before, step in zip([-1, *steps], steps, strict=False):
         here = [loss for at, loss in known if before < at <= max(step, 1)]

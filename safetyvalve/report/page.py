@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from safetyvalve import __version__
 from safetyvalve.errors import RunError
+from safetyvalve.report.alarms import alarm_advice, alarm_rows
 from safetyvalve.report.dataset import data_parts
 from safetyvalve.report.figures import figures
 from safetyvalve.report.finding import Finding, finding
@@ -27,7 +28,7 @@ from safetyvalve.report.text import Text, signed, tidy
 __all__ = ["build_report", "save_page", "write_report"]
 
 _TEMPLATES = ("page.html", "answers.html", "data.html", "settings.html")
-_METHODS = ("independent", "learned", "verdict", "compare", "clustered", "absence", "seed", "symptom", "kl")
+_METHODS = ("independent", "learned", "verdict", "compare", "clustered", "absence", "seed", "symptom", "alarms", "kl")
 
 
 def build_report(records: Sequence[RunRecord], lang: str = "en") -> str:
@@ -121,6 +122,8 @@ def _context(records: Sequence[RunRecord], found: Finding, text: Text) -> dict[s
         "notices": notices(records, found, text),
         "figures": figures(records, text),
         "values": final_rows(records, found.evidence, text),
+        "alarms": alarm_rows(records, text),
+        "advice": alarm_advice(records, text),
         "comparison": found.comparison,
         "compared": comparison_rows(found.comparison, text) if found.comparison else [],
         "exhibits": shown,

@@ -57,6 +57,12 @@ class RunRecord:
     settings: Mapping[str, Any] | None = None
     data_report: Mapping[str, Any] | None = None
     environment: Mapping[str, Any] | None = None
+    alarms: Sequence[Mapping[str, Any]] = ()
+    """Lines of ``alarms.jsonl``, in its order."""
+    stopped: Mapping[str, Any] | None = None
+    """Step and reason of an end before the last step, by the run's own rule."""
+    selection: Mapping[str, Any] | None = None
+    """Which evaluation's weights became the model, where that was chosen by the independent score."""
     missing: tuple[str, ...] = ()
     """Files that a whole run has and this one has not."""
     cut: tuple[str, ...] = ()
@@ -113,6 +119,10 @@ def read_run(path: str | Path) -> RunRecord:
         rows, half = _json_lines(file)
         samples[step] = [_answer(row, file, i) for i, row in enumerate(rows, 1)]
         cut += [f"samples/{file.name}"] if half else []
+    alarms: list[dict[str, Any]] = []
+    if (folder / "alarms.jsonl").is_file():
+        alarms, half = _json_lines(folder / "alarms.jsonl")
+        cut += ["alarms.jsonl"] if half else []
     optional = {name: _json_object(folder / name) for name in _OPTIONAL}
     missing = [name for name, value in optional.items() if value is None]
     return RunRecord(
@@ -125,6 +135,9 @@ def read_run(path: str | Path) -> RunRecord:
         settings=optional["settings.json"],
         data_report=optional["data_report.json"],
         environment=optional["environment.json"],
+        alarms=alarms,
+        stopped=_json_object(folder / "stopped.json"),
+        selection=_json_object(folder / "selection.json"),
         missing=tuple(missing + ([] if samples else ["samples/"])),
         cut=tuple(cut),
     )

@@ -126,6 +126,19 @@ MESSAGES: dict[str, str] = {
     "notice.interrupted": (
         "{run}: the last evaluation is at step {step} of {planned} planned; “final” means step {step} here."
     ),
+    "notice.stopped": (
+        "{run}: the run ended itself at step {step} of {planned} ({reason}); “final” means step {step} here."
+    ),
+    "notice.selected.other": (
+        "{run}: model/ holds the weights of step {step}, not of the last one: their independent score, {selected}, was "
+        "the best of the evaluations. The best of several is biased upwards by the choice; fresh answers to {count} "
+        "other held-out prompts score {fresh} (standard error {error})."
+    ),
+    "notice.selected.same": (
+        "{run}: model/ holds the weights of step {step}, not of the last one: their independent score, {selected}, was "
+        "the best of the evaluations. The best of several is biased upwards by the choice; fresh answers to the same "
+        "{count} prompts, as no others are held out, score {fresh} (standard error {error})."
+    ),
     "notice.no_evaluation": "{run}: no evaluation was recorded, so there are no curves and no final values.",
     "notice.answers_behind": (
         "{run}: the last evaluation (step {step}) left no answers; scores are those of step {scored}."
@@ -234,6 +247,38 @@ MESSAGES: dict[str, str] = {
     "cell.of": "{step} of {planned}",
     "cell.interval": "{estimate} ({span})",
     "cell.fall": "{change} since step {step}",
+    "alarms.title": "Alarms",
+    "alarms.caption": "What each alarm said, against the first evaluation",
+    "alarms.alarm": "Alarm",
+    "alarm.displacement": "Displacement of the chosen responses, nats per token",
+    "alarm.proxy-gap": "Score down while the proxy rose",
+    "alarm.length": "Length of answers, times the first",
+    "alarm.repetition": "Repetition, change of the share",
+    "alarm.uncertainty": "Uncertainty of the proxy, times the first",
+    "alarm.raised": "RAISED at step {step}: {figure}",
+    "alarm.quiet": "quiet at step {step}: {figure}",
+    "alarm.silent": "not watched: not measured",
+    "alarm.figure": "{value} (limit {limit})",
+    "alarm.figure.gap": "score {value} since step {since}",
+    "advice.displacement": (
+        "Displacement is a symptom, not proof: look at the independent score and at answers. If they got worse, raise "
+        "--eta, set --max-displacement, or lower the learning rate."
+    ),
+    "advice.proxy-gap": (
+        "Score down while the proxy rose: training improves its own measure and not the answers. Take an earlier "
+        "checkpoint (--select independent), and train with more comparisons, a larger --beta, or --max-displacement."
+    ),
+    "advice.length": (
+        "Length: check whether longer or shorter answers are what people want; if the chosen responses are longer, the "
+        "comparisons may have taught length."
+    ),
+    "advice.repetition": (
+        "Repetition is damage: read some answers, take an earlier checkpoint, or lower the learning rate."
+    ),
+    "advice.uncertainty": (
+        "Uncertainty: the policy writes what its reward knows little about. Collect comparisons of such answers, or "
+        "train with a pessimistic aggregation."
+    ),
     "compared.caption": "Final scores compared on the {count} prompts that the runs share",
     "compared.note": "Each interval is at {confidence}%, so that all pairs of runs together hold at 95%.",
     "compared.pair": "{best} against {other}",
@@ -440,6 +485,11 @@ MESSAGES: dict[str, str] = {
     "methods.symptom": (
         "Displacement (falling log-probability of chosen responses) is a symptom and no proof. RPO's SFT term acts "
         "on it by construction, so that it favours RPO as a measure and is not used in the verdict."
+    ),
+    "methods.alarms": (
+        "Alarms are evaluated at every evaluation, each at a level that sums to 1% over all of them, so that a run in "
+        "which nothing moves beyond the tolerances raises any of the five with a chance of at most 5%. A quiet alarm "
+        "proves nothing: how often they miss, and how late they warn, is in docs/alarms.md."
     ),
     "methods.kl": (
         "KL is summed over the tokens of an answer, so that longer answers have room for more; where the lengths of "

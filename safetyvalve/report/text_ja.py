@@ -122,6 +122,20 @@ MESSAGES: dict[str, str] = {
     "notice.interrupted": (
         "{run}：最後の評価は予定{planned}ステップ中のステップ{step}です。ここでの「最終」はステップ{step}を指します。"
     ),
+    "notice.stopped": (
+        "{run}：予定{planned}ステップ中のステップ{step}で、設定された規則により学習が終了しました（{reason}）。ここでの"
+        "「最終」はステップ{step}を指します。"
+    ),
+    "notice.selected.other": (
+        "{run}：model/ は最後ではなくステップ{step}の重みです。独立スコア{selected}が全評価中で最高でした。複数から"
+        "選んだ最高値は選択によって上に偏ります。別の{count}件の評価用プロンプトへの新しい回答のスコアは{fresh}（標準誤差"
+        "{error}）です。"
+    ),
+    "notice.selected.same": (
+        "{run}：model/ は最後ではなくステップ{step}の重みです。独立スコア{selected}が全評価中で最高でした。複数から"
+        "選んだ最高値は選択によって上に偏ります。ほかに評価用プロンプトがないため、同じ{count}件のプロンプトへの新しい回答の"
+        "スコアを示します：{fresh}（標準誤差{error}）。"
+    ),
     "notice.no_evaluation": "{run}：評価の記録がないため、曲線も最終値もありません。",
     "notice.answers_behind": (
         "{run}：最後の評価（ステップ{step}）の回答がありません。スコアはステップ{scored}のものです。"
@@ -222,6 +236,37 @@ MESSAGES: dict[str, str] = {
     "cell.of": "{step}／{planned}",
     "cell.interval": "{estimate}（{span}）",
     "cell.fall": "{change}（ステップ{step}から）",
+    "alarms.title": "警報",
+    "alarms.caption": "各警報の内容（最初の評価との比較）",
+    "alarms.alarm": "警報",
+    "alarm.displacement": "選ばれた応答の確率低下（nat／トークン）",
+    "alarm.proxy-gap": "代理指標は上昇、独立スコアは低下",
+    "alarm.length": "回答の長さ（最初の評価に対する倍率）",
+    "alarm.repetition": "繰り返し（割合の変化）",
+    "alarm.uncertainty": "代理報酬の不確かさ（最初の評価に対する倍率）",
+    "alarm.raised": "ステップ{step}で発報：{figure}",
+    "alarm.quiet": "発報なし（ステップ{step}）：{figure}",
+    "alarm.silent": "監視なし（測定されていません）",
+    "alarm.figure": "{value}（限度 {limit}）",
+    "alarm.figure.gap": "ステップ{since}からのスコアの変化 {value}",
+    "advice.displacement": (
+        "確率低下は兆候であり、証拠ではありません。独立スコアと回答を確認してください。悪化していれば、--eta を上げる、"
+        "--max-displacement を設定する、または学習率を下げてください。"
+    ),
+    "advice.proxy-gap": (
+        "代理指標は上昇、独立スコアは低下：学習は自分の尺度だけを改善し、回答は良くなっていません。以前のチェックポイント"
+        "を使い（--select independent）、比較データを増やす、--beta を大きくする、または --max-displacement を設定して"
+        "ください。"
+    ),
+    "advice.length": (
+        "長さ：長い（短い）回答が本当に望まれているか確認してください。選ばれた応答のほうが長い場合、比較データが長さを"
+        "教えた可能性があります。"
+    ),
+    "advice.repetition": ("繰り返しは劣化です。回答を読み、以前のチェックポイントを使うか、学習率を下げてください。"),
+    "advice.uncertainty": (
+        "不確かさ：報酬がよく知らない回答を方策が書いています。そのような回答の比較を集めるか、悲観的な集約で学習して"
+        "ください。"
+    ),
     "compared.caption": "共通する{count}件のプロンプトでの最終スコアの比較",
     "compared.note": "各区間の水準は{confidence}%です。すべての組を合わせて95%になるようにしています。",
     "compared.pair": "{best}と{other}",
@@ -427,6 +472,11 @@ MESSAGES: dict[str, str] = {
     "methods.symptom": (
         "ディスプレイスメント（選ばれた応答の対数確率の低下）は兆候であり、証拠ではありません。RPOのSFT項は定義上ここ"
         "に働くため、尺度としてRPOに有利です。そのため判定には使いません。"
+    ),
+    "methods.alarms": (
+        "警報は毎回の評価で判定されます。各警報の水準は全評価の合計で1%なので、許容範囲を超える変化のない学習で五つの"
+        "いずれかが発報する確率は高くても5%です。発報がないことは何の証明にもなりません。見逃しの頻度と警告の遅れは "
+        "docs/alarms.md にあります。"
     ),
     "methods.kl": (
         "KLは回答のトークンにわたる和なので、長い回答ほど大きくなりえます。長さが大きく異なる学習の間では、KLの比較に"

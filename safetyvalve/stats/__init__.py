@@ -3,7 +3,7 @@
 from safetyvalve.stats.agreement import Agreement, cohen_kappa, krippendorff_alpha, majority
 from safetyvalve.stats.bradley_terry import Ranked, Ranking, bradley_terry, one_sided_models
 from safetyvalve.stats.clusters import clustered_mean
-from safetyvalve.stats.intervals import Interval, mean_interval
+from safetyvalve.stats.intervals import Interval, mean_interval, proportion_interval
 from safetyvalve.stats.judge_bias import (
     CalibrationMap,
     Meaning,
@@ -68,6 +68,7 @@ __all__ = [
     "position_bias",
     "power_of",
     "ppi_mean",
+    "proportion_interval",
     "read_verdicts",
     "required_prompts",
     "resolve",

@@ -11,7 +11,7 @@ from scipy import stats
 
 from safetyvalve.errors import UsageError
 
-__all__ = ["Interval", "mean_interval"]
+__all__ = ["Interval", "mean_interval", "proportion_interval"]
 
 
 class Interval(NamedTuple):
@@ -51,3 +51,27 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
     error = float(array.std(ddof=1)) / math.sqrt(n)
     reach = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * error
     return Interval(mean, mean - reach, mean + reach, error, n)
+
+
+def proportion_interval(count: int, n: int, *, confidence: float = 0.95) -> Interval:
+    """The exact interval of a share of independent trials (Clopper and Pearson 1934, https://doi.org/10.2307/2331986).
+
+    It covers the true share with at least the confidence given, however small the count.
+
+    Args:
+        count: trials with the outcome, from 0 to n.
+        n: trials, at least 1.
+        confidence: in (0, 1).
+
+    Raises:
+        UsageError: a count that is not among the trials, or a confidence outside (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence is {confidence}; it must be between 0 and 1, such as 0.95.")
+    if n < 1 or not 0 <= count <= n:
+        raise UsageError(f"count is {count} of {n} trials; a count from 0 to the trials, of at least 1, is accepted.")
+    tail = (1 - confidence) / 2
+    low = float(stats.beta.ppf(tail, count, n - count + 1)) if count else 0.0
+    high = float(stats.beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
+    share = count / n
+    return Interval(share, low, high, math.sqrt(share * (1 - share) / n), n)

@@ -5,6 +5,8 @@ from safetyvalve.training.estimate import Estimate
 from safetyvalve.training.folder import RunFolder, environment
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
+from safetyvalve.training.monitor import OveroptimizationMonitor
+from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import (
     DEFAULT_ETA,
     OBJECTIVES,
@@ -29,6 +31,7 @@ from safetyvalve.training.settings import (
     Optimization,
     Reporting,
     RunSettings,
+    Valve,
 )
 
 __all__ = [
@@ -40,6 +43,7 @@ __all__ = [
     "Baseline",
     "Checkpointing",
     "DataSource",
+    "DisplacementMultiplier",
     "DryRun",
     "Estimate",
     "FineTuning",
@@ -49,6 +53,7 @@ __all__ = [
     "Objective",
     "Observation",
     "Optimization",
+    "OveroptimizationMonitor",
     "PolicyTrainer",
     "Probe",
     "Progress",
@@ -61,6 +66,7 @@ __all__ = [
     "Terms",
     "Totals",
     "TrainingResult",
+    "Valve",
     "dry_run",
     "environment",
     "resume_training",

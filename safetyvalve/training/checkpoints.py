@@ -87,6 +87,8 @@ class StopRequest:
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.asked = False
+        self.ended: str | None = None
+        """Why the run itself ended before its last step, if it did: then it is whole."""
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -118,7 +120,7 @@ class CheckpointCallback(TrainerCallback):
         self.every, self.stop = every, stop
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step == state.max_steps:
+        if state.global_step == state.max_steps or self.stop.ended:
             return  # the model itself is saved now
         if self.stop.asked:
             control.should_save = control.should_training_stop = True
@@ -126,7 +128,7 @@ class CheckpointCallback(TrainerCallback):
             control.should_save = True
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step < state.max_steps:
+        if state.global_step < state.max_steps and not self.stop.ended:
             raise RunInterrupted(
                 f"stopped at step {state.global_step} of {state.max_steps}; its checkpoint is saved. "
                 f"Go on with `safetyvalve resume {Path(str(args.output_dir)).parent}`."

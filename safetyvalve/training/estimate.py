@@ -118,8 +118,8 @@ def estimate_run(
     Args:
         model, tokenizer, train, held_out, optimization, observation, reference_cache, sft, fine_tuning, others: as
             :func:`safetyvalve.training.train_policy`, with a :class:`safetyvalve.training.stopwatch.Scratch` for the
-            folder. The model is trained for a few steps and of no use afterwards. Trackers and checkpoints are left
-            out.
+            folder. The model is trained for a few steps and of no use afterwards. Trackers, checkpoints, and
+            what selects weights or ends a run early are left out.
         started: ``time.perf_counter()`` when the program began to load, which is part of the run; None for now.
 
     Raises:
@@ -166,6 +166,7 @@ def estimate_run(
                 "fine_tuning": fine_tuning,
                 "checkpointing": Checkpointing(0),
                 "trackers": None,
+                "valve": None,
                 "progress": watch,
             },
         )

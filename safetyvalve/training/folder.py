@@ -130,8 +130,13 @@ class RunFolder:
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """One line of ``metrics.jsonl``, on disk when this returns."""
-        with explain_full_disk(self.path, "metrics.jsonl"), (self.path / "metrics.jsonl").open("ab") as stream:
-            stream.write(json.dumps(dict(record), ensure_ascii=False).encode() + b"\n")
+        self.append_lines("metrics.jsonl", [record])
+
+    def append_lines(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
+        """One JSON object a line, on disk when this returns."""
+        text = "".join(json.dumps(dict(r), ensure_ascii=False) + "\n" for r in records)
+        with explain_full_disk(self.path, name), (self.path / name).open("ab") as stream:
+            stream.write(text.encode())
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -156,14 +161,19 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Whole lines of ``metrics.jsonl``; one cut short, as an interrupted run leaves it, is left out."""
-        file = self.path / "metrics.jsonl"
+        return self._whole_lines("metrics.jsonl")
+
+    def _whole_lines(self, name: str) -> list[dict[str, Any]]:
+        file = self.path / name
         lines = file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
         return [json.loads(line) for line in lines if line.strip()]
 
     def keep_until(self, step: int) -> None:
         """Forget what was recorded after ``step``: a resumed run does those steps again."""
-        kept = [m for m in self.metrics() if m["step"] <= step]
-        self._write("metrics.jsonl", "".join(json.dumps(m, ensure_ascii=False) + "\n" for m in kept))
+        for name in ("metrics.jsonl", "alarms.jsonl"):
+            if (self.path / name).is_file():
+                self.write_lines(name, [line for line in self._whole_lines(name) if line["step"] <= step])
+        (self.path / "stopped.json").unlink(missing_ok=True)
         for file in (self.path / "samples").glob("step-*.jsonl"):
             if file.name > _sample_name(step):
                 file.unlink()

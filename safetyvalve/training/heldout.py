@@ -41,11 +41,16 @@ class HeldOutMeter(NamedTuple):
             values = step_meters(seen, totals, self.objective)
             # A ratio to the reference is a displacement here: at the first evaluation it is 0.
             values = {k.replace("_ratio", "_displacement"): v for k, v in values.items()}
-            values |= _per_token(Terms.cat(seen)) if totals.weight else {}
+            values |= _per_token(Terms.cat(seen), self._clusters()) if totals.weight else {}
             values |= self._gradient_norms(policy)
         finally:
             policy.train(was_training)
         return {f"held_out/{name}": value for name, value in values.items()}
+
+    def _clusters(self) -> Tensor:
+        """[pair]: which of the examples with comparisons each comparison is of, in the order of :meth:`_terms`."""
+        compared = [e.tokens.comparisons for g in self.forward.split(self.examples) for e in g if e.tokens.comparisons]
+        return torch.tensor([i for i, comparisons in enumerate(compared) for _ in comparisons])
 
     def _terms(self, policy: PreTrainedModel, examples: Sequence[ReferencedExample]) -> tuple[list[Terms], Totals]:
         totals = Totals.of(examples)
@@ -100,15 +105,29 @@ class HeldOutMeter(NamedTuple):
         return compared[: self.grad_examples] + alone[: self.grad_examples]
 
 
-def _per_token(terms: Terms) -> dict[str, float]:
-    """The change of all (weighted) responses together over their tokens together."""
-    return {
+def _per_token(terms: Terms, clusters: Tensor) -> dict[str, float]:
+    """The change of all (weighted) responses together over their tokens together; of the chosen ones with the standard
+    error of a ratio of means over examples (linearised).
+
+    Args:
+        terms: of all examples.
+        clusters: [pair] example of each comparison, from 0.
+    """
+    values = {
         f"{side}_displacement_per_token": float((terms.weight * ratio).sum() / (terms.weight * length).sum())
         for side, ratio, length in (
             ("chosen", terms.chosen_ratio, terms.chosen_length),
             ("rejected", terms.rejected_ratio, terms.rejected_length),
         )
     }
+    n = int(clusters.max()) + 1
+    ratio = values["chosen_displacement_per_token"]
+    rest = (terms.weight * (terms.chosen_ratio - ratio * terms.chosen_length)).double().cpu()
+    sums = torch.zeros(n, dtype=torch.float64).index_add_(0, clusters, rest)
+    if n > 1:
+        tokens = float((terms.weight * terms.chosen_length).sum())
+        values["chosen_displacement_per_token_se"] = math.sqrt(n / (n - 1) * float(sums.square().sum())) / tokens
+    return values | {"compared": float(n)}
 
 
 def _norm(gradients: Sequence[Tensor]) -> float:

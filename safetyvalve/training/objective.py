@@ -14,12 +14,15 @@ from safetyvalve.errors import UsageError
 from safetyvalve.objectives import PREFERENCE_LOSSES, Reduction, implicit_rewards, sft_loss
 from safetyvalve.objectives.preference import check_positive
 from safetyvalve.objectives.regularizers import check_eta, check_reduction
+from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.trees import Tree
 
 __all__ = ["DEFAULT_ETA", "MAXIMIN", "OBJECTIVES", "Objective", "ReferencedExample", "Terms", "Totals"]
 
 DEFAULT_ETA = 0.05
 """Chosen by the sweep in docs/eta.md."""
+START_ETA = 3.0
+"""Where eta starts when ``max_displacement`` moves it: there the SFT term pulls harder at every margin."""
 
 OBJECTIVES = ("rpo", "dpo", "ipo", "sft")
 """Names that ``--objective`` accepts. ``rpo`` is ``dpo`` plus eta * beta * ``sft``."""
@@ -29,7 +32,7 @@ MAXIMIN = "maximin"
 report DPO's of its implicit reward."""
 
 
-_OWNERS = {"eta": ("rpo",), "reduction": ("rpo", "sft")}
+_OWNERS = {"eta": ("rpo",), "reduction": ("rpo", "sft"), "max_displacement": ("rpo",)}
 """Objectives that take a coefficient, where not all do."""
 
 
@@ -113,9 +116,12 @@ class Objective:
     Args:
         name: one of :data:`OBJECTIVES`, or :data:`MAXIMIN`.
         beta: strength of the KL regularisation, above 0. It also scales the implicit reward.
-        eta: weight of the SFT term, at least 0; of ``rpo`` only, where None takes the default.
+        eta: weight of the SFT term, at least 0; of ``rpo`` only, where None takes the default. With
+            ``max_displacement`` it is where eta starts.
         reduction: of the SFT term, see :func:`safetyvalve.objectives.sft_loss`; of ``rpo`` and ``sft`` only.
         label_smoothing: of the Bradley-Terry loss, in [0, 0.5); refused for objectives without one.
+        max_displacement: most that the baseline's responses may lose, in nats per token; of ``rpo`` only. Training
+            moves eta to keep it, see :class:`safetyvalve.training.DisplacementMultiplier`. None leaves eta fixed.
 
     Raises:
         UsageError: an unknown name, a coefficient out of range, or one that this objective would ignore.
@@ -126,14 +132,16 @@ class Objective:
     eta: float = None  # type: ignore[assignment]  # resolved below
     reduction: Reduction = None  # type: ignore[assignment]
     label_smoothing: float = 0.0
+    max_displacement: float | None = None
 
     def __post_init__(self) -> None:
         if self.name not in (*OBJECTIVES, MAXIMIN):
             raise UsageError(f"objective is '{self.name}'; accepted: {', '.join(OBJECTIVES)}.")
-        for option, otherwise in (("eta", 0.0), ("reduction", "sum")):
+        start = DEFAULT_ETA if self.max_displacement is None else START_ETA
+        for option, otherwise in (("eta", 0.0), ("reduction", "sum"), ("max_displacement", None)):
             given, owners = getattr(self, option), _OWNERS[option]
             if given is None:
-                default = {"eta": DEFAULT_ETA, "reduction": "sum"}[option] if self.name in owners else otherwise
+                default = {"eta": start, "reduction": "sum"}.get(option) if self.name in owners else otherwise
                 object.__setattr__(self, option, default)
             elif self.name not in owners:
                 raise UsageError(
@@ -150,6 +158,8 @@ class Objective:
                 "rpo and dpo. Leave it out."
             )
         check_reduction(self.reduction)
+        if self.max_displacement is not None:
+            DisplacementMultiplier(self.max_displacement, start=self.eta)
 
     @staticmethod
     def without_foreign(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -231,6 +231,7 @@ def _run(
         checkpointing=settings.checkpointing,
         trackers=Trackers(settings.reporting.report_to, settings.name, settings.flat()),
         fine_tuning=settings.fine_tuning,
+        valve=settings.valve,
         base=base_record(settings.model.model, model, four_bit=four_bit),
         opponent=opponent,
         resume=resume,

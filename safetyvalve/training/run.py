@@ -6,6 +6,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,29 +25,43 @@ from transformers import (
 from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.data import PreferenceExample, TokenizedExample
-from safetyvalve.errors import DataError
+from safetyvalve.errors import DataError, UsageError
 from safetyvalve.lineage import BaseModel
 from safetyvalve.training.adapters import split_policy
+from safetyvalve.training.alarms import AlarmLog
 from safetyvalve.training.baseline import SftPool, SftTrees
 from safetyvalve.training.checkpoints import CheckpointCallback, StopRequest, last_checkpoint, step_of
 from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.memory import check_weights_fit
+from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import Objective, ReferencedExample
-from safetyvalve.training.policy import PolicyTrainer
+from safetyvalve.training.policy import Constraint, PolicyTrainer
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
 from safetyvalve.training.saving import TrainedModel
-from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, Observation, Optimization
+from safetyvalve.training.selection import Selection, says, select
+from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, Observation, Optimization, Valve
 from safetyvalve.training.trackers import RecordedArguments, Trackers
-from safetyvalve.training.trainer import TreeTrainer, resident_gib
+from safetyvalve.training.trainer import resident_gib
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 
 if TYPE_CHECKING:
-    from safetyvalve.training.maximin import Opponent
+    from safetyvalve.training.maximin import MaximinTrainer, Opponent
 
-__all__ = ["TrainingResult", "return_to_checkpoint", "telling", "train_policy", "trainer_arguments", "visited"]
+__all__ = [
+    "TrainingResult",
+    "control_examples",
+    "return_to_checkpoint",
+    "telling",
+    "train_policy",
+    "trainer_arguments",
+    "visited",
+]
+
+CONTROL = 64
+"""Held-out examples that steer eta, at most."""
 
 
 class TrainingResult(NamedTuple):
@@ -72,13 +87,21 @@ class _Evaluate(TrainerCallback):
     """Measures before the first step, every ``every`` steps and after the last; writes to the run folder."""
 
     def __init__(
-        self, held_out: HeldOutMeter, samples: SampleMeter, folder: RunFolder, every: int, progress: Progress
+        self,
+        held_out: HeldOutMeter,
+        samples: SampleMeter,
+        folder: RunFolder,
+        every: int,
+        progress: Progress,
+        alarms: AlarmLog,
+        selection: Selection | None,
+        stop: StopRequest,
     ) -> None:
         self.held_out, self.samples, self.folder, self.every = held_out, samples, folder, every
-        self.progress = progress
+        self.progress, self.alarms, self.selection, self.stop = progress, alarms, selection, stop
         self.more: Callable[[Sequence[dict[str, Any]]], Mapping[str, float]] = lambda records: {}
         """What else is measured, from the samples' records, which it may add to."""
-        self.publish: Callable[[Mapping[str, float]], None] = lambda values: None
+        self.trainer: PolicyTrainer | MaximinTrainer | None = None
         # A resumed run goes on counting where its last evaluation was.
         spent = max((m["seconds"] for m in folder.metrics() if m["kind"] == "evaluation"), default=0.0)
         self.started = time.perf_counter() - spent
@@ -88,18 +111,32 @@ class _Evaluate(TrainerCallback):
             self._measure(kwargs["model"], 0)
         else:
             self.samples.restore(self.folder.read_samples(0))
+            self.alarms.restore()
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.global_step % self.every == 0 or state.global_step == state.max_steps:
-            self._measure(kwargs["model"], state.global_step)
+            reason = self._measure(kwargs["model"], state.global_step)
+            if reason and state.global_step < state.max_steps:
+                self.stop.ended = reason
+                control.should_training_stop = True
+                self.folder.write_json("stopped.json", {"step": state.global_step, "reason": reason})
+                self.progress.line(f"ending at step {state.global_step} of {state.max_steps}: {reason}")
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.selection is not None:
+            self.selection.settle()
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
             self.folder.append_metrics({"kind": "train", "step": state.global_step, **logs})
+            self.alarms.step(state.global_step, logs)
 
-    def _measure(self, policy: PreTrainedModel, step: int) -> None:
+    def _measure(self, policy: PreTrainedModel, step: int) -> str | None:
+        """Measure and record; returns why the run should end, or None."""
+        assert self.trainer is not None
         self.progress.note("measuring")
-        values = self.held_out.measure(policy)
+        # With the eta of this step, where that moves.
+        values = self.held_out._replace(objective=self.trainer.objective).measure(policy)
         sampled, records = self.samples.measure(policy)
         values |= sampled
         values |= self.more(records)
@@ -107,8 +144,13 @@ class _Evaluate(TrainerCallback):
         self.folder.append_metrics({"kind": "evaluation", "step": step, **values})
         if records:
             self.folder.write_samples(step, records)
-        self.publish(values)
+        self.trainer.publish(values)
         self.progress.evaluated(step, values)
+        if self.selection is not None:
+            self.selection.see(step, values, policy)
+        if step:
+            self.alarms.step(step, self.trainer.meters)  # its line is written after this
+        return self.alarms.see(step, values, records)
 
 
 def train_policy(
@@ -126,6 +168,7 @@ def train_policy(
     checkpointing: Checkpointing | None = None,
     trackers: Trackers | None = None,
     fine_tuning: FineTuning | None = None,
+    valve: Valve | None = None,
     base: BaseModel | None = None,
     opponent: Opponent | None = None,
     resume: bool = False,
@@ -146,6 +189,7 @@ def train_policy(
         checkpointing: how often a checkpoint is saved; None takes the default. Once model/ is there they are removed.
         trackers: where figures go besides the folder; None keeps them there.
         fine_tuning: which weights are trained and how they are saved; None trains all.
+        valve: which weights become the model and what ends the run early; None takes the last and never does.
         base: where ``model`` comes from, for the record beside the trained one.
         opponent: the reward model that the policy plays against; None trains on the comparisons themselves.
         resume: go on from the last checkpoint in ``folder``, or from the start where there is none. On the CPU, with as
@@ -184,44 +228,59 @@ def train_policy(
     progress.line(f"engine: {choice.engine} ({choice.reason})")
     measured = [tokens for _, tokens in held_out[: observation.held_out_examples]]
     measured += sft.held_out[: observation.held_out_examples] if sft is not None else []
+    control = control_examples(held_out, sft, objective, observation, progress)
     # Before there is an adapter: the cache's entry is that of the base's weights, whatever is trained from them.
     referenced = _with_reference(
         model,
-        [*train, *joining, *measured],
+        [*train, *joining, *measured, *control],
         choice,
         optimization,
         reference_cache=reference_cache,
         progress=progress,
     )
-    pool = referenced[len(train) : len(train) + len(joining)]
+    begin = len(train) + len(joining)
+    pool = referenced[len(train) : begin]
     policies = split_policy(model, fine_tuning, seed=optimization.seed)
     check_weights_fit(policies.policy, own_reference=not fine_tuning.adapts)
     forward = Forward.of(choice.engine, optimization)
-    evaluate = _Evaluate(
-        HeldOutMeter(referenced[len(train) + len(joining) :], objective, forward),
-        SampleMeter(
-            _probes(held_out, observation.prompts),
-            reference=policies.reference,
-            reference_mode=policies.reference_mode,
-            tokenizer=tokenizer,
-            beta=objective.beta if any(t.comparisons for t in train) else None,
-            n=observation.samples_per_prompt,
-            max_new_tokens=observation.max_new_tokens,
-            seed=optimization.seed,
-            forward=forward,
-            scorer=scorer,
-        ),
-        folder,
-        observation.every,
-        progress,
+    meter = partial(
+        SampleMeter,
+        reference=policies.reference,
+        reference_mode=policies.reference_mode,
+        tokenizer=tokenizer,
+        beta=objective.beta if any(t.comparisons for t in train) else None,
+        n=observation.samples_per_prompt,
+        max_new_tokens=observation.max_new_tokens,
+        forward=forward,
+        scorer=scorer,
     )
+    probes = _probes(held_out, 2 * observation.prompts)
+    valve = valve or Valve()
+    selection = Selection(folder) if valve.select == "independent" else None
     trackers = trackers or Trackers()
     game = None
     if opponent is not None:
         ids = [t.id for t in train], [e.id for e, _ in held_out[: observation.held_out_examples]]
         game = opponent.start(optimization, train=ids[0], held_out=ids[1], progress=progress)
-        evaluate.more = game.measure
+    constraint = None
+    if objective.max_displacement is not None:
+        multiplier = DisplacementMultiplier(objective.max_displacement, start=objective.eta)
+        if checkpoint:
+            multiplier.load(checkpoint)
+        constraint = Constraint(multiplier, referenced[begin + len(measured) :], optimization.prompts_per_step)
     with StopRequest(progress) as stop:
+        evaluate = _Evaluate(
+            HeldOutMeter(referenced[begin : begin + len(measured)], objective, forward),
+            meter(probes[: observation.prompts], seed=optimization.seed),
+            folder,
+            observation.every,
+            progress,
+            AlarmLog(folder, valve, progress),
+            selection,
+            stop,
+        )
+        if game is not None:
+            evaluate.more = game.measure
         common: dict[str, Any] = {
             "args": trainer_arguments(folder.path, optimization, trackers),
             "train_dataset": _Examples(referenced[: len(train)]),
@@ -234,21 +293,59 @@ def train_policy(
                 CheckpointCallback((checkpointing or Checkpointing()).every, stop),
             ],
         }
-        trainer: TreeTrainer
+        trainer: PolicyTrainer | MaximinTrainer
         if game is not None:
-            trainer = game.trainer(policies, tokenizer, beta=objective.beta, **common)
+            trainer = game.trainer(policies, tokenizer, objective=objective, **common)
         else:
             joined = SftPool(pool, per_step=sft.per_step, seed=optimization.seed) if sft is not None else None
-            trainer = PolicyTrainer(model=policies.policy, objective=objective, sft_pool=joined, **common)
+            trainer = PolicyTrainer(
+                model=policies.policy, objective=objective, sft_pool=joined, constraint=constraint, **common
+            )
         for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
             trainer.remove_callback(callback)
-        evaluate.publish = trainer.publish
+        evaluate.trainer = trainer
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         if game is not None:
             folder.save_model(game.saved(), name="reward")
+        if selection is not None:
+            selected = select(selection, policies.policy, meter, probes, observation.prompts, optimization.seed)
+            folder.write_json("selection.json", selected)
+            progress.line(f"model/ is that of step {selected['step']}: {says(selected)}")
         folder.save_model(TrainedModel(policies.policy, tokenizer, fine_tuning, base))
-    shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
+    for left in ("checkpoints", "selected"):
+        shutil.rmtree(folder.path / left, ignore_errors=True)
     return TrainingResult(folder.path, choice, time.perf_counter() - started)
+
+
+def control_examples(
+    held_out: Sequence[tuple[PreferenceExample, TokenizedExample]],
+    sft: SftTrees | None,
+    objective: Objective,
+    observation: Observation,
+    progress: Progress,
+) -> list[TokenizedExample]:
+    """Held-out examples that steer eta: if there are enough, others than those that are measured and reported.
+
+    Raises:
+        UsageError: there is none with a response of the baseline.
+    """
+    if objective.max_displacement is None:
+        return []
+    held = [t for _, t in held_out] if sft is None else list(sft.held_out)
+    held = [t for t in held if t.baseline_law]
+    if not held:
+        raise UsageError(
+            f"max_displacement is {objective.max_displacement} and no held-out example has a response of the baseline; "
+            "eta is steered by such examples. Raise --held-out."
+        )
+    others = held[observation.held_out_examples :][:CONTROL]
+    if len(others) < CONTROL // 4:
+        others = held[:CONTROL]
+        progress.line(
+            f"max displacement: steered by {len(others)} held-out examples that are measured too; hold out "
+            f"{observation.held_out_examples + CONTROL} or more to have them apart"
+        )
+    return others
 
 
 def return_to_checkpoint(folder: RunFolder, progress: Progress) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from safetyvalve.data.limits import OnLong
+from safetyvalve.diagnostics.alarms import ALARMS
 from safetyvalve.errors import UsageError
 from safetyvalve.training.algorithm import Algorithm
 from safetyvalve.training.objective import MAXIMIN, Objective
@@ -29,6 +30,7 @@ __all__ = [
     "Optimization",
     "Reporting",
     "RunSettings",
+    "Valve",
     "plain",
 ]
 
@@ -323,6 +325,34 @@ class Reporting:
             raise UsageError(f"lang is '{self.lang}'; accepted: en, ja.")
 
 
+SELECTIONS = ("last", "independent")
+
+
+@dataclass(frozen=True)
+class Valve:
+    """Which weights become the model, and what ends a run before its last step. Alarms are evaluated in every run.
+
+    Raises:
+        UsageError: an unknown selection or alarm, or a patience out of range.
+    """
+
+    select: str = "last"
+    """``independent`` takes those of the evaluation with the best independent score."""
+    stop_on: tuple[str, ...] = ()
+    """Names of :data:`safetyvalve.diagnostics.alarms.ALARMS`."""
+    patience: int | None = None
+    """Evaluations without a better independent score after which the run ends; None goes on."""
+
+    def __post_init__(self) -> None:
+        if self.select not in SELECTIONS:
+            raise UsageError(f"select is '{self.select}'; accepted: {', '.join(SELECTIONS)}.")
+        for name in self.stop_on:
+            if name not in ALARMS:
+                raise UsageError(f"stop_on is '{name}'; accepted: {', '.join(ALARMS)}.")
+        if self.patience is not None and self.patience < 1:
+            raise UsageError(f"patience is {self.patience}; it must be at least 1 evaluation, or left out.")
+
+
 _OPTION_NAMES = {
     ("objective", "name"): "objective",
     ("algorithm", "name"): "algorithm",
@@ -349,6 +379,7 @@ class RunSettings:
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     reporting: Reporting = field(default_factory=Reporting)
     fine_tuning: FineTuning = field(default_factory=FineTuning)
+    valve: Valve = field(default_factory=Valve)
     scorer: str | None = None
     """Name of the independent scorer, for the record."""
 
@@ -366,6 +397,32 @@ class RunSettings:
                 f"baseline 'sft-data' adds a file to comparisons, and the objective 'sft' learns from no comparisons. "
                 f"Pass the file itself: --data {self.baseline.sft_data}."
             )
+        self._check_valve()
+
+    def _check_valve(self) -> None:
+        """Refuse to select or to stop by what this run does not measure."""
+        sampled = self.observation.prompts > 0
+        lacks = {
+            "displacement": not self.observation.held_out_examples or self.objective.name == "sft",
+            "proxy-gap": not (sampled and self.scorer),
+            "length": not sampled,
+            "repetition": not sampled,
+            "uncertainty": True,
+        }
+        needs = {
+            "displacement": "held-out comparisons (--held-out-examples) and an objective that learns from them",
+            "proxy-gap": "an independent score (--scorer) of samples (--sample-prompts)",
+            "length": "samples (--sample-prompts)",
+            "repetition": "samples (--sample-prompts)",
+            "uncertainty": "a reward model whose uncertainty is recorded with the samples",
+        }
+        for name in self.valve.stop_on:
+            if lacks[name]:
+                raise UsageError(f"stop_on is '{name}', which needs {needs[name]}. Add it, or leave the alarm out.")
+        wanted = {"select": self.valve.select == "independent", "patience": self.valve.patience is not None}
+        for option in (o for o, asked in wanted.items() if asked and lacks["proxy-gap"]):
+            value = getattr(self.valve, option)
+            raise UsageError(f"{option} is '{value}', which needs {needs['proxy-gap']}. Add it, or leave {option} out.")
 
     def _check_algorithm(self) -> None:
         algorithm, objective = self.algorithm.name, self.objective.name
@@ -414,8 +471,8 @@ class RunSettings:
                 taken = Objective.without_foreign(taken)
             for name in _PATHS & taken.keys():
                 taken[name] = taken[name] and Path(taken[name])
-            if "report_to" in taken:
-                taken["report_to"] = tuple(taken["report_to"] or ())
+            for name in _TUPLES & taken.keys():
+                taken[name] = tuple(taken[name] or ())
             groups[group] = taken
         if "name" not in rest or "data" not in groups["source"]:
             raise UsageError("the settings have no name or no data; both are needed. Restore config.yaml from a copy.")
@@ -439,7 +496,9 @@ _GROUPS: dict[str, type[Any]] = {
     "checkpointing": Checkpointing,
     "reporting": Reporting,
     "fine_tuning": FineTuning,
+    "valve": Valve,
 }
+_TUPLES = {"report_to", "stop_on"}
 _PATHS = {"chat_template", "serving_prompts"}
 
 

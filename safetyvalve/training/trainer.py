@@ -54,6 +54,11 @@ class TreeTrainer(Trainer):
             logs |= self._meters
         super().log(logs, start_time)
 
+    @property
+    def meters(self) -> Mapping[str, float]:
+        """Of the last step, by the names of docs/metrics.md."""
+        return self._meters
+
     def publish(self, values: Mapping[str, float]) -> None:
         """Tell the tracking integrations of an evaluation, under ``eval_`` names, at the current step.
 
@@ -81,10 +86,14 @@ class TreeTrainer(Trainer):
         try:
             with explain_full_disk(folder, f"the checkpoint of step {self.state.global_step}"):
                 super()._save_checkpoint(model, trial)
+                self.save_beside(partial / f"checkpoint-{self.state.global_step}")
                 publish(partial / f"checkpoint-{self.state.global_step}", folder, keep=limit)
         finally:
             self.args.output_dir, self.args.save_total_limit = str(folder), limit
             shutil.rmtree(partial, ignore_errors=True)
+
+    def save_beside(self, checkpoint: Path) -> None:
+        """What a subclass keeps in a checkpoint beside the Trainer's own; nothing here."""
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Zero: the Trainer's count is for padded batches and would be wrong for trees."""

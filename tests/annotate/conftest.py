@@ -44,6 +44,7 @@ class Postgres:
         options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder}"
         self.control = binaries / "pg_ctl"
         self._run(self.control, "-D", self.data, "-o", options, "-l", self.folder / "log", "-w", "start")
+        self.pid = int((self.data / "postmaster.pid").read_text().split()[0])
         self.made: set[str] = set()
 
     def _run(self, *command: object) -> None:

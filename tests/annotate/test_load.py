@@ -1,7 +1,8 @@
 """Fifty annotators at once, a request a second each; also with the server killed on the way.
 
 The number of votes is SAFETYVALVE_LOAD_VOTES (5,000 on SQLite and 1,000 on PostgreSQL where it is not set). The
-time limit of a page holds for a machine that does nothing else: with SAFETYVALVE_LOAD_BUSY=1 it is only printed.
+time limit of a page holds for a machine that does nothing else, which is measured beside it: on one that was busy
+elsewhere the clock is printed and not judged. What the server spends on a request is judged always.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ from sqlalchemy import select
 from safetyvalve.annotate import Database
 from safetyvalve.annotate.models import Assignment, Item, Vote
 from tests.annotate.conftest import Postgres, postgres_binaries
+from tests.annotate.machine import Watch
 from tests.annotate.material import problems, write_answers
 from tests.annotate.serving import REPOSITORY, Server
 
 pytestmark = pytest.mark.slow
 
 PEOPLE, OVERLAP = 50, 2
+PAGE, PROCESSOR = 0.150, 0.030
+"""Seconds: the 95th percentile of a page, and processor time of the server a request. Fifty requests a second at the
+latter are one and a half of two cores."""
 
 
 def run_crowd(folder: Path, place: str, votes: int, kills: int) -> tuple[dict[str, Any], list[str]]:
@@ -93,7 +98,8 @@ def test_fifty_annotators(kind: str, kills: int, tmp_path: Path, request: pytest
         request.addfinalizer(server.close)
         place = server.new_database("load")
     started = time.perf_counter()
-    saw, sent = run_crowd(tmp_path, place, votes, kills)
+    with Watch(tmp_path, parents=() if kind == "sqlite" else (server.pid,)) as machine:
+        saw, sent = run_crowd(tmp_path, place, votes, kills)
     spent = time.perf_counter() - started
     check(place, sent, votes)
     median, p95, worst = (1000 * float(np.quantile(saw["pages"], q)) for q in (0.5, 0.95, 1))
@@ -104,5 +110,9 @@ def test_fifty_annotators(kind: str, kills: int, tmp_path: Path, request: pytest
     )
     if kills:
         assert saw["failures"] > 0
-    elif not os.environ.get("SAFETYVALVE_LOAD_BUSY"):
-        assert p95 < 150
+        return
+    assert saw["processor"] / len(saw["pages"]) < PROCESSOR
+    if excuse := machine.excuse():
+        print(f"the limit of {1000 * PAGE:.0f} ms was not judged: {excuse}")
+    else:
+        assert p95 < 1000 * PAGE

@@ -84,6 +84,10 @@ OTHER: dict[str, Any] = {
     "policy_samples": 6,
     "policy_max_tokens": 33,
     "reward_learning_rate": 1e-7,
+    "max_displacement": 0.05,
+    "select": "independent",
+    "stop_on": ["length"],
+    "patience": 2,
 }
 """A value other than the default for each option; a new option needs one."""
 
@@ -99,6 +103,7 @@ NEEDS = {
         key: ["--algorithm", "maximin", "--reward", "some/reward"]
         for key in ("adversary_eta", "reward_range", "policy_samples", "policy_max_tokens", "reward_learning_rate")
     },
+    **{key: ["--scorer", "quickstart-rubric"] for key in ("select", "patience")},
     **{key: ["--fine-tune", "lora"] for key in ("lora_rank", "lora_alpha", "lora_targets", "merge")},
 }
 """What an option has no meaning without."""

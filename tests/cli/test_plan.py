@@ -136,6 +136,10 @@ def test_fewer_examples_on_request(
         (["--label-error", 0.6], "label error is 0.6"),
         (["--serving-prompts", "none.txt"], "none.txt: cannot be read"),
         (["--epochs", 0], "--epochs is 0"),
+        (["--seed", -1], "--seed"),
+        (["--max-examples", 1], "max_examples is 1"),
+        (["--model", "smollm2-135m", "--fine-tune", "half"], "fine_tune is 'half'"),
+        (["--model", "smollm2-135m", "--precision", "fp8"], "precision is 'fp8'"),
     ],
 )
 def test_mistakes_are_told_and_leave_nothing(

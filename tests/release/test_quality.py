@@ -41,7 +41,7 @@ def test_a_judge_helps_where_labels_are_few(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(DataError, match="judge 'k' has too few verdicts"):
         human_win_rate(few, "x", judge="k")
     monkeypatch.setattr(quality, "FEW_LABELS", 50)
-    assert human_win_rate(few, "x").judge is None
+    assert human_win_rate(few, "x").judge is None and human_win_rate(few, "x", judge="j").judge == "j"
 
 
 def test_a_judge_alone_says_nothing_of_people() -> None:

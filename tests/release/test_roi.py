@@ -120,6 +120,8 @@ def test_harm_that_nobody_measured_is_assumed_and_charged() -> None:
     found = roi(data=data, harm_rate=0.001, harm_cost=100_000)
     assert money_of(found.scenarios[0])["harm"] == pytest.approx(-12 * 1000 * 0.001 * 100_000)
     assert next(a for a in found.scenarios[0].amounts if a.key == "harm").evidence == "assumed"
+    with pytest.raises(UsageError, match="harm_rate is given and the tickets have a column harm"):
+        roi(harm_rate=0.001)
     silent = roi(data=data)
     assert silent.not_counted["harm"] == "not_measured" and any(c.key == "no_harm" for c in silent.cautions)
 

@@ -13,7 +13,7 @@ from safetyvalve.errors import DataError, UsageError
 from safetyvalve.release.roi_effects import Changes, measure_changes
 from safetyvalve.release.roi_study import Study, divide
 from safetyvalve.release.tickets import Ticket
-from safetyvalve.stats import Interval
+from safetyvalve.stats import Interval, clustered_mean
 from tests.release.tickets import START, ticket, tickets
 
 RANDOMISED = Study("randomised", "customer", "old", "new")
@@ -129,6 +129,23 @@ def test_few_units_give_a_t_interval() -> None:
     assert (interval.high - interval.low) / 2 == pytest.approx(reach, rel=0.03)
 
 
+def test_the_error_of_a_ratio_is_cochrans() -> None:
+    """Linearised: the residuals summed by customer, C/(C-1). 60 customers with 1 to 8 tickets, a ratio of sums."""
+    generator, rows = np.random.default_rng(4), []
+    for customer in range(120):
+        for _ in range(generator.integers(1, 9)):
+            edited = bool(generator.random() < 0.4)
+            minutes = float(generator.gamma(4, 2)) if edited else 0.0
+            variant = "new" if customer % 2 else "old"
+            rows.append(ticket(len(rows), variant, customer=f"c{customer}", edited=edited, edit_min=minutes))
+    found = measure(rows, replicates=20_000).found["rework_minutes"].difference
+    errors = [
+        clustered_mean([t.edit_min or 0.0 for t in mine], [t.customer for t in mine]).standard_error
+        for mine in ([t for t in rows if t.variant == v] for v in ("old", "new"))
+    ]
+    assert found.standard_error == pytest.approx(np.hypot(*errors), rel=0.03)
+
+
 def test_units_and_not_tickets_are_drawn() -> None:
     """The same tickets, from 40 customers or each from its own: dependence widens the interval."""
     generator, rows = np.random.default_rng(3), []
@@ -183,6 +200,7 @@ REFUSED = {
         Study("before-after", "customer", launch=datetime(2025, 1, 1)),
         "no ticket of 'before' the launch",
     ),
+    "control before and after": (Study("before-after", "customer", "old", launch=LAUNCH), "with its own past"),
     "same": (RANDOMISED._replace(treatment="old"), "are both 'old'"),
     "no variant named": (RANDOMISED._replace(control=None), "Name both as they stand"),
     "design": (RANDOMISED._replace(design="coin"), "accepted: randomised, did, before-after"),  # type: ignore[arg-type]

@@ -77,6 +77,8 @@ def test_workbooks(tmp_path: Path) -> None:
         DataError, match=r"f\.xlsx:6, field '対応時間': is the formula '=1\+2' without a computed value"
     ):
         read_tickets([tmp_path / "f.xlsx"])
+    with pytest.raises(UsageError, match="is no workbook; leave it out"):
+        read_tickets([write(tmp_path / "t.csv", ENGLISH)], sheet="Sheet")
     with pytest.raises(DataError, match="has no sheet 'x'; accepted: Sheet"):
         read_tickets([tmp_path / "t.xlsx"], sheet="x")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from safetyvalve.errors import UsageError
-from safetyvalve.stats import mean_interval
+from safetyvalve.stats import mean_interval, proportion_interval
 
 
 def test_by_hand() -> None:
@@ -43,3 +43,19 @@ def test_one_value_teaches_nothing_about_spread() -> None:
 def test_refusals(values: list[float], confidence: float, fragment: str) -> None:
     with pytest.raises(UsageError, match=fragment):
         mean_interval(values, confidence=confidence)
+
+
+def test_exact_interval_of_a_share_by_hand() -> None:
+    """No success in n trials: the upper end is 1 - (a/2)^(1/n); its mirror for all; 5 of 10 from the tables."""
+    none, every = proportion_interval(0, 20), proportion_interval(20, 20)
+    assert (none.low, every.high) == (0, 1)
+    assert none.high == pytest.approx(1 - 0.025 ** (1 / 20))
+    assert every.low == pytest.approx(0.025 ** (1 / 20))
+    half = proportion_interval(5, 10)
+    assert (half.low, half.high) == (pytest.approx(0.1871, abs=1e-4), pytest.approx(0.8129, abs=1e-4))
+
+
+@pytest.mark.parametrize(("count", "n"), [(-1, 3), (4, 3), (0, 0)])
+def test_shares_that_are_none(count: int, n: int) -> None:
+    with pytest.raises(UsageError, match="trials"):
+        proportion_interval(count, n)

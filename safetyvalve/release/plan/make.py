@@ -148,8 +148,8 @@ class ProjectPlan(NamedTuple):
 
 
 def sweep_steps(prompts: int, prompts_per_step: int, epochs: float) -> int:
-    """Steps of a run that sees each prompt ``epochs`` times."""
-    return max(1, math.ceil(prompts * epochs / prompts_per_step))
+    """Steps of a run that sees each prompt ``epochs`` times, without the tenth that ``train`` holds out."""
+    return max(1, math.ceil(0.9 * prompts * epochs / prompts_per_step))
 
 
 def make_plan(

@@ -175,7 +175,10 @@ def _coverage(plan: ProjectPlan, words: Words) -> Iterator[str]:
     for code in found.warnings:
         yield words[f"caution_{code}"]
     yield words["coverage_do"]
-    yield "\n".join(f"- {s.distance:.3f} {s.place.row}: {' '.join(s.text.split())[-100:]}" for s in found.worst[:5])
+    yield "\n".join(
+        words["farthest"].format(row=s.place.row, distance=s.distance, text=" ".join(s.text.split())[-100:])
+        for s in found.worst[:5]
+    )
 
 
 def _settings(plan: ProjectPlan, words: Words) -> Iterator[str]:

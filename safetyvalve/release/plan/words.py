@@ -66,6 +66,7 @@ EN = {
     "than 95% of the data's own prompts are from each other; by that measure 5% would be, if both came from "
     "one source.",
     "coverage_do": "Collect comparisons for the farthest first: coverage is what the guarantee rests on. The farthest:",
+    "farthest": "- row {row}, distance {distance:.3f}: {text}",
     "settings_head": "beta and eta",
     "start": "Begin with `--objective rpo --beta {beta:g} --eta {eta:g} --reduction {reduction}` and sweep "
     "eta; the baseline is the chosen responses.",
@@ -184,6 +185,7 @@ JA = {
     "coverage": "運用で受けるプロンプト {n:,} 件のうち {share:.1%}({low:.1%}〜{high:.1%})は、データのプロンプト"
     "同士の距離の 95% 点よりデータから離れています。出所が同じなら 5% になる指標です。",
     "coverage_do": "最も離れたものから比較を集めてください。保証はデータによる被覆に基づきます。最も離れたもの:",
+    "farthest": "- {row} 行目、距離 {distance:.3f}: {text}",
     "settings_head": "beta と eta",
     "start": "`--objective rpo --beta {beta:g} --eta {eta:g} --reduction {reduction}` から始め、eta を変えて試"
     "してください。ベースラインは選ばれた応答です。",

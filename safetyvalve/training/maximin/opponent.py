@@ -21,6 +21,7 @@ from safetyvalve.training.maximin.adversary import Adversary
 from safetyvalve.training.maximin.reading import Reader
 from safetyvalve.training.maximin.trainer import MaximinTrainer, Sampling
 from safetyvalve.training.memory import check_weights_fit
+from safetyvalve.training.objective import Objective
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.reward.examples import RewardExample
 from safetyvalve.training.reward.settings import Learning
@@ -98,7 +99,7 @@ class Game:
         self.adversary, self.algorithm, self.held_out, self.seed = adversary, algorithm, held_out, seed
 
     def trainer(
-        self, policies: Policies, tokenizer: PreTrainedTokenizerBase, *, beta: float, **kwargs: Any
+        self, policies: Policies, tokenizer: PreTrainedTokenizerBase, *, objective: Objective, **kwargs: Any
     ) -> MaximinTrainer:
         """The trainer of the policy; ``kwargs`` as :class:`MaximinTrainer`."""
         a = self.algorithm
@@ -109,7 +110,7 @@ class Game:
             reference=policies.reference,
             reference_mode=policies.reference_mode,
             tokenizer=tokenizer,
-            beta=beta,
+            objective=objective,
             sampling=Sampling(a.policy_samples, a.policy_max_tokens, self.seed),
             **kwargs,
         )

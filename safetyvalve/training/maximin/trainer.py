@@ -18,7 +18,7 @@ from safetyvalve.objectives import rloo_loss
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.maximin.adversary import Adversary
 from safetyvalve.training.maximin.reading import Draws
-from safetyvalve.training.objective import ReferencedExample
+from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.trainer import TreeTrainer, refuse_non_finite, resident_gib
 
 __all__ = ["MaximinTrainer", "Sampling"]
@@ -51,7 +51,7 @@ class MaximinTrainer(TreeTrainer):
         reference: the reference policy.
         reference_mode: entered around its forwards, where it is the policy with its adapter off.
         tokenizer: of policy and reference.
-        beta: strength of the KL.
+        objective: gives beta, the strength of the KL; the meters report it.
         sampling: numbers and lengths of answers.
         forward: how the policy's log-probabilities are computed.
         **kwargs: of :class:`transformers.Trainer`; ``train_dataset`` holds :class:`ReferencedExample` with comparisons.
@@ -63,7 +63,7 @@ class MaximinTrainer(TreeTrainer):
         adversary: Adversary,
         reference: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        beta: float,
+        objective: Objective,
         sampling: Sampling,
         forward: Forward,
         reference_mode: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -71,7 +71,7 @@ class MaximinTrainer(TreeTrainer):
     ) -> None:
         super().__init__(**kwargs)
         self.adversary, self.reference, self.reference_mode = adversary, reference, reference_mode
-        self.tokenizer, self.beta, self.sampling, self.forward = tokenizer, beta, sampling, forward
+        self.tokenizer, self.objective, self.sampling, self.forward = tokenizer, objective, sampling, forward
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """One step of each player; returns minus what the policy makes large, gap - beta KL, detached."""
@@ -97,7 +97,7 @@ class MaximinTrainer(TreeTrainer):
         if moved.readable:
             read = [s for i in moved.readable for s in draws[i].samples]
             self._meters["entropy_per_token"] = -float(sums.policy.sum()) / sum(len(s.token_ids) for s in read)
-        return torch.tensor(self.beta * kl - gap, device=self.args.device)
+        return torch.tensor(self.objective.beta * kl - gap, device=self.args.device)
 
     def draw(self, examples: Sequence[ReferencedExample]) -> list[Draws]:
         """Answers of the current policy to the examples' prompts; the seed and the step decide them."""
@@ -130,7 +130,7 @@ class MaximinTrainer(TreeTrainer):
                 with torch.no_grad(), self.reference_mode():
                     reference[group] = self.forward.sums(self.reference, trees).view(len(group), -1)
                 logps = self.forward.sums(self.model, trees).view(len(group), -1)
-                loss = rloo_loss(logps, reference[group], rewards[group].to(logps), beta=self.beta).sum()
+                loss = rloo_loss(logps, reference[group], rewards[group].to(logps), beta=self.objective.beta).sum()
                 loss = loss / rewards.numel()
                 refuse_non_finite(
                     loss,

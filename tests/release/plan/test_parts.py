@@ -75,8 +75,8 @@ def test_settings() -> None:
 
 
 def test_steps() -> None:
-    assert sweep_steps(64, 8, 1) == 8
-    assert sweep_steps(65, 8, 1) == 9
+    assert sweep_steps(100, 9, 1) == 10  # a tenth is held out
+    assert sweep_steps(101, 9, 2) == 21
     assert sweep_steps(1, 8, 0.5) == 1
 
 

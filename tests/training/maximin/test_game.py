@@ -185,7 +185,7 @@ def trainer(tmp_path: Path) -> Callable[..., MaximinTrainer]:
             adversary=adversary(),
             reference=tiny_model(seed=0),
             tokenizer=tiny_tokenizer(),
-            beta=0.3,
+            objective=Objective("maximin", beta=0.3),
             sampling=Sampling(N, 6, 0),
             forward=forward,
         )
@@ -226,7 +226,7 @@ class TestPolicy:
     def test_a_step_goes_up(self, trainer: Callable[..., MaximinTrainer]) -> None:
         """A small step along the gradient makes better answers likelier on average and worse ones less so."""
         player = trainer(Forward("tree"))
-        player.beta = 1e-6
+        player.objective = Objective("maximin", beta=1e-6)
         before = player.policy_gradient(draws(), self.REWARDS).policy
         with torch.no_grad():
             for p in player.model.parameters():
