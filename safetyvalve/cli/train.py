@@ -134,6 +134,15 @@ def train(
     checkpoint_every: int = _option(
         50, _OPTIMIZATION, "Steps between checkpoints, for `safetyvalve resume`; 0: only when stopped."
     ),
+    sample_from: str = _option(
+        "held-out", _OBSERVATION, "Prompts that are sampled: held-out, or serving (those of --serving-prompts)."
+    ),
+    proxy: str | None = _option(
+        None, _OBSERVATION, "Reward model that scores the samples too: a run of `safetyvalve reward train`, or a name."
+    ),
+    held_out_member: str | None = _option(
+        None, _OBSERVATION, "Reward model of a disjoint split, for where there is no independent scorer."
+    ),
     scorer: str | None = _option(
         None, _OBSERVATION, "Independent score of samples: module:function(prompts, answers), or quickstart-rubric."
     ),
@@ -154,6 +163,9 @@ def train(
     ),
     dry_run: bool = _option(
         False, _DATA, "Check the data, print memory, time and the first batch of the run, and stop.", "--dry-run"
+    ),
+    profile: bool = _option(
+        False, _OPTIMIZATION, "Say where the time of a step goes, and leave it in profile.json.", "--profile"
     ),
     lang: Literal["en", "ja"] = _option("en", _OBSERVATION, "Language of the report: en or ja."),
 ) -> None:
@@ -231,7 +243,16 @@ def train(
             memory=memory,
             seed=seed,
         ),
-        observation=Observation(eval_every, held_out_examples, sample_prompts, samples_per_prompt, max_new_tokens),
+        observation=Observation(
+            eval_every,
+            held_out_examples,
+            sample_prompts,
+            samples_per_prompt,
+            max_new_tokens,
+            sample_from=sample_from,
+            proxy=proxy,
+            held_out_member=held_out_member,
+        ),
         checkpointing=Checkpointing(checkpoint_every),
         reporting=Reporting(tuple(report_to or ()), lang),
         fine_tuning=FineTuning(fine_tune, lora_rank, lora_alpha, lora_targets, merge, save_dtype),
@@ -244,7 +265,12 @@ def train(
         for line in estimate(settings, scorer=load_scorer(scorer), progress=Progress(name=settings.name)).lines():
             print(line)
         return
-    run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name))
+    run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name), profiled=profile)
+    if proxy is not None and sample_prompts > 0:
+        from safetyvalve.cli.diagnose import diagnose
+
+        diagnose([folder], lang=lang)
+        return
     from safetyvalve.cli.report import report
 
     report([folder], output=None, lang=lang)

@@ -232,6 +232,8 @@ def _more_data_rows(recorded: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _environment_rows(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in about.items():
+        if key == "trained_by":
+            continue  # a card is published, and an account's name is nobody's business there
         if isinstance(value, Mapping):
             text = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
         elif isinstance(value, list):

@@ -19,7 +19,8 @@ from safetyvalve.training.pipeline import DryRun, dry_run, resume_training, run_
 from safetyvalve.training.policy import PolicyTrainer
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
-from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
+from safetyvalve.training.sampling import Probe, SampleMeter
+from safetyvalve.training.scoring import SampleScorer, Scorer
 from safetyvalve.training.settings import (
     BASELINES,
     Baseline,
@@ -62,6 +63,7 @@ __all__ = [
     "RunFolder",
     "RunSettings",
     "SampleMeter",
+    "SampleScorer",
     "Scorer",
     "Terms",
     "Totals",

@@ -38,9 +38,11 @@ from safetyvalve.training.memory import check_weights_fit
 from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import Constraint, PolicyTrainer
+from safetyvalve.training.profiling import SKIPPED, StepProfiler
 from safetyvalve.training.progress import Progress
-from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
+from safetyvalve.training.sampling import Probe, SampleMeter
 from safetyvalve.training.saving import TrainedModel
+from safetyvalve.training.scoring import Proxy, SampleScorer, Scorer
 from safetyvalve.training.selection import Selection, says, select
 from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, Observation, Optimization, Valve
 from safetyvalve.training.trackers import RecordedArguments, Trackers
@@ -173,7 +175,11 @@ def train_policy(
     opponent: Opponent | None = None,
     resume: bool = False,
     scorer: Scorer | None = None,
+    proxy: Proxy | None = None,
+    held_out_member: Proxy | None = None,
+    observed: Sequence[Probe] | None = None,
     progress: Progress | None = None,
+    profiled: bool = False,
 ) -> TrainingResult:
     """Train ``model`` in place and leave the record and the trained model in ``folder``.
 
@@ -195,7 +201,10 @@ def train_policy(
         resume: go on from the last checkpoint in ``folder``, or from the start where there is none. On the CPU, with as
             many threads as before, the result is bitwise that of a run that was never stopped.
         scorer: independent score of samples, never used in training.
+        proxy, held_out_member: reward models that score the samples too.
+        observed: prompts that are sampled instead of held-out ones.
         progress: what a person sees; None says nothing.
+        profiled: watch some steps and leave profile.json, see :mod:`safetyvalve.training.profiling`.
 
     Raises:
         EngineError: the engine asked for is not exact for this model.
@@ -252,9 +261,15 @@ def train_policy(
         n=observation.samples_per_prompt,
         max_new_tokens=observation.max_new_tokens,
         forward=forward,
-        scorer=scorer,
+        scorer=SampleScorer(
+            independent=scorer,
+            proxy=proxy,
+            held_out_member=held_out_member,
+            autocast=optimization.autocast,
+            say=progress.line,
+        ),
     )
-    probes = _probes(held_out, 2 * observation.prompts)
+    probes = _probes(held_out, 2 * observation.prompts) if observed is None else list(observed)
     valve = valve or Valve()
     selection = Selection(folder) if valve.select == "independent" else None
     trackers = trackers or Trackers()
@@ -304,7 +319,13 @@ def train_policy(
         for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
             trainer.remove_callback(callback)
         evaluate.trainer = trainer
+        if profiled and isinstance(trainer, PolicyTrainer):
+            counted = choice.engine == "tree" and not fine_tuning.adapts
+            trainer.profiler = StepProfiler(forward, counted=counted)
+            trainer.add_callback(trainer.profiler)
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        if isinstance(trainer, PolicyTrainer) and trainer.profiler is not None:
+            _tell(trainer.profiler, folder, progress)
         if game is not None:
             folder.save_model(game.saved(), name="reward")
         if selection is not None:
@@ -315,6 +336,16 @@ def train_policy(
     for left in ("checkpoints", "selected"):
         shutil.rmtree(folder.path / left, ignore_errors=True)
     return TrainingResult(folder.path, choice, time.perf_counter() - started)
+
+
+def _tell(profiler: StepProfiler, folder: RunFolder, progress: Progress) -> None:
+    found = profiler.result()
+    if found is None:
+        progress.line(f"no profile: the run has no more steps than the {SKIPPED} that warm up")
+        return
+    found.write(folder.path / "profile.json")
+    for line in found.lines():
+        progress.line(line)
 
 
 def control_examples(

@@ -151,6 +151,10 @@ _BASELINE_OPTIONS = {
 """The kind that takes an option."""
 
 
+SAMPLED = ("held-out", "serving")
+"""Names that ``--sample-from`` accepts."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What is measured on the way, and how often.
@@ -167,8 +171,21 @@ class Observation:
     """Held-out prompts that are sampled; 0 samples nothing."""
     samples_per_prompt: int = 2
     max_new_tokens: int = 64
+    sample_from: str = "held-out"
+    """Whose prompts are sampled: the ``held-out`` ones, or the ``serving`` ones of the data source."""
+    proxy: str | None = None
+    """Reward model that scores the samples beside the independent scorer."""
+    held_out_member: str | None = None
+    """Reward model that was trained on other comparisons than the proxy, for where there is no independent scorer."""
 
     def __post_init__(self) -> None:
+        if self.sample_from not in SAMPLED:
+            raise UsageError(f"sample_from is '{self.sample_from}'; accepted: {', '.join(SAMPLED)}.")
+        if self.held_out_member is not None and self.held_out_member == self.proxy:
+            raise UsageError(
+                f"held_out_member is '{self.held_out_member}', which is the proxy itself; a reward model that was "
+                "trained on other comparisons is accepted."
+            )
         for name, least in (
             ("every", 1),
             ("held_out_examples", 0),
@@ -386,6 +403,8 @@ class RunSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "optimization", self.optimization.resolved(self.fine_tuning))
         self._check_algorithm()
+        if self.observation.sample_from == "serving" and self.source.serving_prompts is None:
+            raise UsageError("sample_from is 'serving', and there are no serving prompts. Add --serving-prompts FILE.")
         kind, objective = self.baseline.kind, self.objective.name
         if kind != "chosen" and not self.objective.has_sft_term:
             raise UsageError(
@@ -407,14 +426,14 @@ class RunSettings:
             "proxy-gap": not (sampled and self.scorer),
             "length": not sampled,
             "repetition": not sampled,
-            "uncertainty": True,
+            "uncertainty": not (sampled and self.observation.proxy),
         }
         needs = {
             "displacement": "held-out comparisons (--held-out-examples) and an objective that learns from them",
             "proxy-gap": "an independent score (--scorer) of samples (--sample-prompts)",
             "length": "samples (--sample-prompts)",
             "repetition": "samples (--sample-prompts)",
-            "uncertainty": "a reward model whose uncertainty is recorded with the samples",
+            "uncertainty": "a reward model (--proxy) that scores samples (--sample-prompts)",
         }
         for name in self.valve.stop_on:
             if lacks[name]:
@@ -434,6 +453,11 @@ class RunSettings:
             raise UsageError(
                 f"objective '{objective}' has no meaning for the algorithm 'maximin', whose policy follows a reward "
                 "and no loss on comparisons. Leave it out."
+            )
+        if algorithm == "maximin" and self.observation.proxy is not None:
+            raise UsageError(
+                f"proxy '{self.observation.proxy}' has no meaning for the algorithm 'maximin', whose own reward is the "
+                "proxy of its samples. Leave it out."
             )
         if algorithm == "maximin" and self.baseline.kind != "chosen":
             raise UsageError(

@@ -58,6 +58,9 @@ OTHER: dict[str, Any] = {
     "samples_per_prompt": 5,
     "max_new_tokens": 12,
     "checkpoint_every": 6,
+    "sample_from": "serving",
+    "proxy": "runs/reward-1",
+    "held_out_member": "runs/reward-2",
     "scorer": "quickstart-rubric",
     "report_to": ["tensorboard"],
     "lang": "ja",
@@ -92,6 +95,7 @@ OTHER: dict[str, Any] = {
 """A value other than the default for each option; a new option needs one."""
 
 NEEDS = {
+    "sample_from": ["--serving-prompts", "prompts.jsonl"],
     "sft_data": ["--baseline", "sft-data"],
     "sft_prompts_per_step": ["--baseline", "sft-data", "--sft-data", "sft.jsonl"],
     "baseline_samples": ["--baseline", "reference-samples"],
