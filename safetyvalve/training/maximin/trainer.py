@@ -86,7 +86,9 @@ class MaximinTrainer(TreeTrainer):
         gap = moved.meters.get("adversarial_gap", 0.0)
         tokens = sum(d.tree.n_tokens for d in draws)
         answers = [s for d in draws for s in d.samples]
+        loss = self.objective.beta * kl - gap
         self._meters = moved.meters | {
+            "loss": loss,  # the alarms follow it
             "kl_k1": kl,
             "length": sum(len(s.token_ids) for s in answers) / len(answers),
             "eos_rate": sum(s.finished for s in answers) / len(answers),
@@ -97,7 +99,7 @@ class MaximinTrainer(TreeTrainer):
         if moved.readable:
             read = [s for i in moved.readable for s in draws[i].samples]
             self._meters["entropy_per_token"] = -float(sums.policy.sum()) / sum(len(s.token_ids) for s in read)
-        return torch.tensor(self.objective.beta * kl - gap, device=self.args.device)
+        return torch.tensor(loss, device=self.args.device)
 
     def draw(self, examples: Sequence[ReferencedExample]) -> list[Draws]:
         """Answers of the current policy to the examples' prompts; the seed and the step decide them."""
