@@ -28,9 +28,9 @@ COMMANDS = [
     ["annotate", "plan"],
     ["judge"],
     ["stats"],
+    *(["release", name] for name in ("init", "status", "record", "decide", "approve", "rollback", "simulate")),
     ["kpi"],
     ["roi"],
-    *(["release", name] for name in ("init", "status", "record", "decide", "approve", "rollback")),
     ["testbed"],
 ]
 

@@ -20,9 +20,11 @@ PUBLIC = {
         "pair_answers", "read_answers", "read_pairs", "save_verdicts", "verdicts_of",
     },
     "safetyvalve.rewards": {
-        "AGGREGATIONS", "SHARINGS", "SOURCES", "Aggregation", "Reading", "RewardModel", "RewardRecord", "Scores",
-        "Sharing", "Start", "Width", "aggregate", "ensemble_hash", "fit_width", "load_reward", "load_start",
-        "save_reward", "spread",
+        "AGGREGATIONS", "Aggregation", "Calibration", "ComparedPair", "Item", "Reading", "RewardModel", "RewardRecord",
+        "SHARINGS", "SOURCES", "ScoreLine", "Scores", "Sharing", "Staleness", "Start", "Votes", "Width", "aggregate",
+        "calibration", "distribution", "ensemble_hash", "evaluate_pairs", "fit_width", "join_scores", "load_reward",
+        "load_start", "pairs_to_judge", "read_scores", "save_reward", "score_items", "spread", "staleness",
+        "votes_of_verdicts",
     },
     "safetyvalve.stats": {
         "Agreement", "CalibrationMap", "Design", "Interval", "LengthControlled", "Meaning", "Need", "Overview",

@@ -17,10 +17,12 @@ from safetyvalve.cli import (
     convert,
     data,
     decision,
+    diagnose,
     doctor,
     init,
     judge,
     kpi,
+    lab,
     plan,
     quickstart,
     release,
@@ -28,6 +30,7 @@ from safetyvalve.cli import (
     resume,
     reward,
     roi,
+    sample,
     stats,
     testbed,
     train,
@@ -51,6 +54,8 @@ app.command("train", cls=configured.ConfiguredCommand)(train.train)
 app.command("init")(init.init)
 app.command("doctor")(doctor.doctor)
 app.command("resume")(resume.resume)
+app.command("sample")(sample.sample)
+app.command("diagnose")(diagnose.diagnose)
 app.command("report")(report.report)
 app.command("decision")(decision.decision)
 app.command("plan")(plan.plan)
@@ -62,6 +67,7 @@ app.command("convert")(convert.convert)
 app.add_typer(release.app, name="release")
 app.add_typer(reward.app, name="reward")
 app.add_typer(testbed.app, name="testbed")
+app.add_typer(lab.app, name="lab")
 
 
 def _version(wanted: bool) -> None:

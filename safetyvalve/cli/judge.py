@@ -48,6 +48,10 @@ def judge(
     tie_margin: float = _option(0.0, _WHO, "Reward and rubric: scores that differ by this or less tie."),
     chat_template: Path | None = _option(None, _WHO, "Reward: Jinja file that replaces the tokenizer's template."),
     batch_size: int = _option(4, _WHO, "Reward: pairs scored together."),
+    aggregation: str | None = _option(
+        None, _WHO, "Reward: mean, min, mean-std or mean-variance of an ensemble's members. Default: its own."
+    ),
+    k: float | None = _option(None, _WHO, "Reward: of mean-std and mean-variance; default 1."),
     position_bias: float = _option(0.0, _WHO, "Fake: log-odds for the answer shown first."),
     length_bias: float = _option(0.0, _WHO, "Fake: log-odds for each doubling of the length."),
     url: str = _option("http://127.0.0.1:8000/v1", _SERVER, "OpenAI-compatible server."),
@@ -101,9 +105,14 @@ def judge(
         )
     elif kind == "reward":
         from safetyvalve.judges.reward import load_reward_judge
+        from safetyvalve.rewards import Aggregation
 
         who = load_reward_judge(
-            _needed(model, "--model", kind), chat_template=chat_template, margin=tie_margin, batch_size=batch_size
+            _needed(model, "--model", kind),
+            chat_template=chat_template,
+            margin=tie_margin,
+            batch_size=batch_size,
+            aggregation=Aggregation(aggregation, 1.0 if k is None else k) if aggregation else None,
         )
     elif kind == "rubric":
         from safetyvalve.cli.scorers import load_scorer

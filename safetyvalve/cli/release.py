@@ -62,7 +62,7 @@ def init(
     title = name or folder.resolve().name
     create_release(folder, template(title, model, control, list(dict.fromkeys(trainers)), lang=lang))
     typer.echo(f"wrote {folder / 'release.yaml'} (trainers: {', '.join(trainers)})")
-    typer.echo(f"next: look through it, then `safetyvalve release record {folder} FILE`")
+    typer.echo(f"next: look through it, then `safetyvalve release simulate {folder}` and `safetyvalve release record`")
 
 
 @app.command()
@@ -122,7 +122,9 @@ def record(
                 typer.echo("  " + words("recorded.earlier", n=done.earlier))
             for reason, n in done.left_out.items():
                 typer.echo("  " + words("recorded.left_out", n=n, reason=reason))
-        found = stop_on_harm(release)
+            found = stop_on_harm(release)  # after each: a later file may be refused
+            if found.outcome == "rollback":
+                break
         typer.echo(words("head", head=release.head))
     if found.outcome == "rollback":
         for code, values in found.reasons:
@@ -191,6 +193,34 @@ def rollback(
         roll_back(release, reason)
         typer.echo(words("stopped"))
         typer.echo(words("head", head=release.head))
+
+
+@app.command()
+def simulate(
+    folder: Folder,
+    releases: Annotated[int, typer.Option(min=1, help="Simulated of each kind of candidate.")] = 2000,
+    days: Annotated[int, typer.Option(min=1, help="Simulated at most in each stage.")] = 60,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    lang: Lang = "en",
+    json: Json = False,
+) -> None:
+    """What the margins and traffic of release.yaml take: mistakes and days, by simulated candidates.
+
+    Uses each guardrail's planning, looks at the gates every day, and reads no observations. A minute or two for 2,000.
+    """
+    import json as json_module
+
+    from safetyvalve.cli.release_page import forecast
+    from safetyvalve.release.staged.record import plain
+    from safetyvalve.release.staged.settings import read_settings
+    from safetyvalve.release.staged.simulate import simulate_release
+
+    found = simulate_release(read_settings(folder / "release.yaml"), releases=releases, days=days, seed=seed)
+    if json:
+        typer.echo(json_module.dumps(plain(found), ensure_ascii=False, indent=2))
+        return
+    for line in forecast(found, lang=lang):
+        typer.echo(line)
 
 
 def _act(folder: Path, action: Callable[[Release], Assessment], lang: str, json: bool) -> None:

@@ -7,9 +7,10 @@ import json as json_module
 import typer
 
 from safetyvalve.release.staged.record import ReleaseRecord, plain
+from safetyvalve.release.staged.simulate import Days, Simulated
 from safetyvalve.release.staged.text import Words
 
-__all__ = ["show"]
+__all__ = ["forecast", "show"]
 
 
 def show(record: ReleaseRecord, *, lang: str, json: bool, checked: str | None = None) -> None:
@@ -55,6 +56,30 @@ def show(record: ReleaseRecord, *, lang: str, json: bool, checked: str | None = 
     typer.echo("\n" + words("evidence", hash=record.evidence_hash, n=record.observations, earlier=record.earlier))
     typer.echo(words("head", head=record.head))
     typer.echo(words("verified", head=words("verified.kept" if checked else "verified.alone")))
+
+
+def forecast(found: Simulated, *, lang: str) -> list[str]:
+    """What a simulation found, as lines."""
+    words = Words(lang)
+
+    def days(value: Days | None) -> str:
+        return "-" if value is None else words("sim.days", early=value.early, median=value.median, late=value.late)
+
+    lines = [words("sim.title", releases=found.releases, days=found.days)]
+    for stage in found.stages:
+        lines.append("  " + words("sim.stage", stage=stage.stage))
+        lines.append("    " + words("sim.good", rate=stage.good_leaves, days=days(stage.days), slowest=stage.slowest))
+        lines.append("    " + words("sim.stopped", rate=stage.good_stopped))
+        lines.append("    " + words("sim.bad", rate=stage.bad_leaves, metric=stage.bad_metric))
+        if stage.harm_stopped is not None:
+            lines.append("    " + words("sim.harm", rate=stage.harm_stopped, days=days(stage.harm_days)))
+    lines.append(words("sim.all.good", rate=found.good_reaches_full))
+    lines.append(words("sim.all.stopped", rate=found.good_stopped, allowed=found.allowed_stop))
+    lines.append(words("sim.all.bad", rate=found.bad_reaches_full, metric=found.bad_metric, allowed=found.allowed_bad))
+    if found.left_out:
+        lines.append(words("sim.left_out", metrics=", ".join(found.left_out)))
+    lines.append(words("sim.assumed"))
+    return lines
 
 
 def _table(rows: list[list[str]]) -> list[str]:

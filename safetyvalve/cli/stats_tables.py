@@ -11,7 +11,7 @@ from rich.table import Table
 
 from safetyvalve.stats import Interval, Overview, Sequential
 
-__all__ = ["print_overview"]
+__all__ = ["print_overview", "titled_table"]
 
 
 def print_overview(overview: Overview) -> None:
@@ -35,7 +35,8 @@ def print_overview(overview: Overview) -> None:
         console.print(f"- {overview.gold} verdicts on gold items are left out of everything above.")
 
 
-def _table(title: str, *columns: str, text: int = 1) -> Table:
+def titled_table(title: str, *columns: str, text: int = 1) -> Table:
+    """An empty table; its first ``text`` columns are words, the others numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(columns):
         table.add_column(name, justify="left" if i < text else "right", no_wrap=i >= text)
@@ -67,7 +68,7 @@ def _number(interval: Interval) -> str:
 
 
 def _pairs(overview: Overview, percent: str) -> Table:
-    table = _table(
+    table = titled_table(
         f"Win rate of A, ties one half ({percent})",
         "raters",
         "A against B",
@@ -109,7 +110,7 @@ def _rankings(overview: Overview, percent: str) -> list[Table]:
     for line in overview.rankings:
         if line.ranking is None:
             continue
-        table = _table(
+        table = titled_table(
             f"Ranking by {escape(line.raters)}: Bradley-Terry ({percent})",
             "model",
             "rank",
@@ -124,7 +125,9 @@ def _rankings(overview: Overview, percent: str) -> list[Table]:
 
 
 def _agreement(overview: Overview, percent: str) -> Table:
-    table = _table(f"Agreement of people ({percent})", "who", "measure", "coefficient", "same verdict", "items", text=2)
+    table = titled_table(
+        f"Agreement of people ({percent})", "who", "measure", "coefficient", "same verdict", "items", text=2
+    )
     for line in overview.agreement:
         if line.agreement is not None:
             a = line.agreement
@@ -133,7 +136,7 @@ def _agreement(overview: Overview, percent: str) -> Table:
 
 
 def _judges(overview: Overview, percent: str) -> Table:
-    table = _table(
+    table = titled_table(
         f"Judges against people ({percent}); bias in percentage points",
         "judge",
         "items",
@@ -165,7 +168,7 @@ def _judges(overview: Overview, percent: str) -> Table:
 
 
 def _meaning(overview: Overview, percent: str) -> Table:
-    table = _table(
+    table = titled_table(
         f"What a judge's verdict means: people's score of A ({percent})", "judge", "says", "people", "items", text=2
     )
     for j in overview.judges:
@@ -175,7 +178,7 @@ def _meaning(overview: Overview, percent: str) -> Table:
 
 
 def _corrected(overview: Overview, percent: str) -> Table:
-    table = _table(
+    table = titled_table(
         f"People and judge together: win rate of A by PPI++ ({percent})",
         "judge",
         "A against B",

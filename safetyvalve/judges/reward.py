@@ -13,10 +13,13 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from safetyvalve.data.schema import Prompt
 from safetyvalve.errors import ModelError, UsageError, shorten
+from safetyvalve.judges.ensemble import EnsembleJudge
 from safetyvalve.judges.protocol import Failure, Opinion, Question, now, opinion_of_scores
 from safetyvalve.judges.scoring import check_margin, check_scores
 from safetyvalve.lineage import weights_hash
 from safetyvalve.models import load_tokenizer, resolve
+from safetyvalve.rewards import Aggregation, load_reward
+from safetyvalve.rewards.folder import reward_folder
 from safetyvalve.stats.verdicts import RaterKind
 
 __all__ = ["RewardJudge", "load_reward_judge"]
@@ -140,12 +143,24 @@ def load_reward_judge(
     batch_size: int = 4,
     trust_remote_code: bool = False,
     dtype: torch.dtype = torch.float32,
-) -> RewardJudge:
+    aggregation: Aggregation | None = None,
+) -> RewardJudge | EnsembleJudge:
     """Load a reward model by folder or hub name; weights in safetensors only.
+
+    One that safetyvalve trained, an ensemble too, is read by the shared-prefix engine; others by their own forward.
 
     Raises:
         ModelError: it cannot be loaded, or its head is not in the files and would be random.
+        UsageError: an aggregation for a model that is no ensemble of ours.
     """
+    if reward_folder(name) is not None:
+        model = load_reward(name, chat_template=chat_template, trust_remote_code=trust_remote_code).to(dtype)
+        return EnsembleJudge(model, _label(name), margin=margin, aggregation=aggregation)
+    if aggregation is not None:
+        raise UsageError(
+            f"--aggregation is for reward models of `safetyvalve reward train`, and '{name}' is another one, with a "
+            "single reward. Leave it out."
+        )
     place = resolve(name)
     tokenizer = load_tokenizer(name, chat_template=chat_template, trust_remote_code=trust_remote_code)
     try:
@@ -163,5 +178,12 @@ def load_reward_judge(
             f"model '{name}' lacks {len(missing)} weights ({', '.join(missing[:3])}), which would be random: it is no "
             "trained reward model. Name one that was saved with its scalar head."
         )
-    label = Path(name).name if Path(name).is_dir() else name
-    return RewardJudge(model, tokenizer, label, margin=margin, batch_size=batch_size)
+    return RewardJudge(model, tokenizer, _label(name), margin=margin, batch_size=batch_size)
+
+
+def _label(name: str) -> str:
+    """A rater's name: the folder's, of a run's model/ the run's; else as it was given."""
+    place = Path(name)
+    if not place.is_dir():
+        return name
+    return place.resolve().parent.name if place.name == "model" else place.name

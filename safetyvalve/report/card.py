@@ -24,6 +24,7 @@ _OBJECTIVES = {
     "rpo": "RPO, regularized preference optimization (arXiv 2405.16436)",
     "dpo": "DPO, direct preference optimization (arXiv 2305.18290)",
     "ipo": "IPO, identity preference optimization (arXiv 2310.12036)",
+    "maximin": "maximin, a policy and a reward as its adversary (arXiv 2405.16436, Algorithm 1)",
     "sft": "SFT, supervised fine-tuning on the chosen responses",
 }
 _UPSTREAM = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
@@ -231,6 +232,8 @@ def _more_data_rows(recorded: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _environment_rows(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in about.items():
+        if key == "trained_by":
+            continue  # a card is published, and an account's name is nobody's business there
         if isinstance(value, Mapping):
             text = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None)
         elif isinstance(value, list):

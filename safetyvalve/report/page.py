@@ -20,6 +20,7 @@ from safetyvalve.report.figures import figures
 from safetyvalve.report.finding import Finding, finding
 from safetyvalve.report.markup import cut_to, one_line, visible
 from safetyvalve.report.notices import notices
+from safetyvalve.report.observed import observed
 from safetyvalve.report.record import RunRecord, read_run
 from safetyvalve.report.sampled import exhibits
 from safetyvalve.report.tables import comparison_rows, environment_rows, final_rows, numbers_rows, settings_rows
@@ -27,7 +28,7 @@ from safetyvalve.report.text import Text, signed, tidy
 
 __all__ = ["build_report", "page_environment", "page_resource", "save_page", "write_report"]
 
-_TEMPLATES = ("page.html", "answers.html", "data.html", "settings.html")
+_TEMPLATES = ("page.html", "answers.html", "data.html", "observed.html", "settings.html")
 _METHODS = ("independent", "learned", "verdict", "compare", "clustered", "absence", "seed", "symptom", "alarms", "kl")
 
 
@@ -127,6 +128,7 @@ def _context(records: Sequence[RunRecord], found: Finding, text: Text) -> dict[s
         "notices": notices(records, found, text),
         "figures": figures(records, text),
         "values": final_rows(records, found.evidence, text),
+        "observed": observed(records, text),
         "alarms": alarm_rows(records, text),
         "advice": alarm_advice(records, text),
         "comparison": found.comparison,

@@ -15,7 +15,7 @@ import yaml
 
 from safetyvalve.errors import RunError, shorten
 
-__all__ = ["Answer", "RunRecord", "check_names", "read_run"]
+__all__ = ["Answer", "RunRecord", "check_names", "json_lines", "number", "read_run"]
 
 _OPTIONAL = ("settings.json", "data_report.json", "environment.json")
 _SAMPLES = re.compile(r"step-(\d+)\.jsonl")
@@ -38,6 +38,14 @@ class Answer(NamedTuple):
     """KL to the reference along the answer, in nats."""
     score: float | None
     """Independent score; None where there is none."""
+    response_id: str = ""
+    """Empty where it was not recorded."""
+    proxy_reward: float | None = None
+    proxy_spread: float | None = None
+    """Population standard deviation of the proxy over its members."""
+    proxy_width: float | None = None
+    held_out_member: float | None = None
+    """Reward of a model that learned from other comparisons than the proxy."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class RunRecord:
     settings: Mapping[str, Any] | None = None
     data_report: Mapping[str, Any] | None = None
     environment: Mapping[str, Any] | None = None
+    diagnosis: Mapping[str, Any] | None = None
+    """What `safetyvalve diagnose` found, as its file holds it."""
     alarms: Sequence[Mapping[str, Any]] = ()
     """Lines of ``alarms.jsonl``, in its order."""
     stopped: Mapping[str, Any] | None = None
@@ -107,7 +117,7 @@ def read_run(path: str | Path) -> RunRecord:
             "accepted. Check the path."
         )
     config = _config(folder)
-    lines, metrics_cut = _json_lines(_required(folder, "metrics.jsonl"))
+    lines, metrics_cut = json_lines(_required(folder, "metrics.jsonl"))
     if not lines:
         raise RunError(
             f"'{folder / 'metrics.jsonl'}' holds no whole line; a report needs at least one record. The run stopped "
@@ -116,12 +126,12 @@ def read_run(path: str | Path) -> RunRecord:
     cut = ["metrics.jsonl"] if metrics_cut else []
     samples: dict[int, list[Answer]] = {}
     for step, file in _sample_files(folder):
-        rows, half = _json_lines(file)
+        rows, half = json_lines(file)
         samples[step] = [_answer(row, file, i) for i, row in enumerate(rows, 1)]
         cut += [f"samples/{file.name}"] if half else []
     alarms: list[dict[str, Any]] = []
     if (folder / "alarms.jsonl").is_file():
-        alarms, half = _json_lines(folder / "alarms.jsonl")
+        alarms, half = json_lines(folder / "alarms.jsonl")
         cut += ["alarms.jsonl"] if half else []
     optional = {name: _json_object(folder / name) for name in _OPTIONAL}
     missing = [name for name, value in optional.items() if value is None]
@@ -135,6 +145,7 @@ def read_run(path: str | Path) -> RunRecord:
         settings=optional["settings.json"],
         data_report=optional["data_report.json"],
         environment=optional["environment.json"],
+        diagnosis=_json_object(folder / "diagnose.json"),
         alarms=alarms,
         stopped=_json_object(folder / "stopped.json"),
         selection=_json_object(folder / "selection.json"),
@@ -212,7 +223,7 @@ def _json_object(file: Path) -> dict[str, Any] | None:
     return value
 
 
-def _json_lines(file: Path) -> tuple[list[dict[str, Any]], bool]:
+def json_lines(file: Path) -> tuple[list[dict[str, Any]], bool]:
     """Whole lines, and whether a last one was half written (as an interrupted run leaves it)."""
     try:
         data = file.read_bytes()
@@ -276,6 +287,11 @@ def _answer(row: Mapping[str, Any], file: Path, place: int) -> Answer:
         repetition=number(row.get("repetition")),
         kl=number(row.get("kl")),
         score=number(row.get("independent_score")),
+        response_id=str(row.get("response_id") or ""),
+        proxy_reward=number(row.get("proxy_reward")),
+        proxy_spread=number(row.get("proxy_spread")),
+        proxy_width=number(row.get("proxy_width")),
+        held_out_member=number(row.get("held_out_member")),
     )
 
 

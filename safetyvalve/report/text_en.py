@@ -503,4 +503,72 @@ MESSAGES: dict[str, str] = {
         "Training against overoptimization is not a content filter: a run without a finding can still give harmful "
         "or false answers."
     ),
+    # observed
+    "section.observed": "Proxy against independent score",
+    "axis.sqrt_kl": "square root of KL to the reference, √nats",
+    "panel.observed.independent": "Independent score, gain over the start",
+    "panel.observed.proxy": "Proxy reward, gain over the start",
+    "panel.observed.held_out_member": "Held-out member, gain over the start",
+    "panel.best_of_n": "{run}: best of n by the proxy, mean over {prompts} prompts",
+    "figure.observed.title": "What the reward model sees, and what it does not",
+    "figure.observed.caption": (
+        "How to read: to the right is farther from the model before training; small numbers are steps, bars 95% "
+        "intervals of the change on the same prompts. Dashed is the fitted form d (α − β log d). Overoptimization is a "
+        "proxy that goes on rising where the independent score turns. Each panel has the unit of its score."
+    ),
+    "figure.best_of_n.title": "Choosing the best of n answers by the proxy",
+    "figure.best_of_n.caption": (
+        "How to read: small numbers are n; each point is the expected score of the answer that the proxy likes best "
+        "among n, by the unbiased estimator from one pool, with 95% intervals over prompts. KL is log n − (n − 1)/n, "
+        "an upper bound. The two scores have units of their own."
+    ),
+    "observed.source.independent": "independent score",
+    "observed.source.proxy": "proxy",
+    "observed.source.held_out_member": "held-out member",
+    "observed.short.independent": "independent",
+    "observed.short.proxy": "proxy",
+    "observed.form.best_of_n": "d (α − β d)",
+    "observed.form.optimised": "d (α − β log d)",
+    "observed.why.few_evaluations": "fewer than three evaluations away from the start: no fit",
+    "observed.why.few_prompts": "fewer than two prompts with a score at every evaluation: no fit",
+    "observed.why.no_start": "no scored evaluation before training: no gain",
+    "observed.why.no_proxy": "No proxy scored these samples, so there is no gap to explain.",
+    "observed.why.no_other": "Nothing but the proxy scored these samples, so its gap is unknown.",
+    "observed.peak.within": "{distance} ({low} to {high})",
+    "observed.peak.unsure": "unsure: {distance} ({low} to {high}); within the range in {share}% of bootstrap samples",
+    "observed.peak.none": "no peak up to {reach} (a peak in {share}% of bootstrap samples)",
+    "observed.head.who": "Score",
+    "observed.head.form": "Form",
+    "observed.head.alpha": "α",
+    "observed.head.beta": "β",
+    "observed.head.residual": "Residual",
+    "observed.head.peak": "Peak at d = √KL",
+    "observed.head.covariate": "Covariate",
+    "observed.head.coefficient": "Change of the gap with one standard deviation",
+    "observed.head.deviation": "That deviation",
+    "observed.head.inflation": "Variance inflation",
+    "observed.fits.caption": "Forms of the literature fitted to the gain, with 95% intervals over prompts",
+    "observed.fits.note": (
+        "The forms describe a curve and are no law. Points are weighted by their precision; intervals take prompts as "
+        "units and the evaluations as given. The residual is in the unit of the score."
+    ),
+    "observed.covariate.mean": "(mean gap)",
+    "observed.covariate.kl": "KL along the answer, nats",
+    "observed.covariate.distance": "distance from the training data, 1 − cosine",
+    "observed.covariate.spread": "spread of the ensemble",
+    "observed.covariate.width": "confidence width",
+    "observed.gap.caption": "{run}: how the proxy's gap goes with shift and uncertainty",
+    "observed.gap.says": (
+        "the gap is the proxy minus the {against}, each in standard deviations of the answers before training; "
+        "{samples} samples of {prompts} prompts, R² {r_squared}."
+    ),
+    "observed.gap.absent": "Not measured, constant or told by the others: {names}.",
+    "observed.gap.joint": " ",
+    "observed.gap.limits": (
+        "Least squares with intervals clustered by prompt. It is no split into causes: shift and uncertainty grow "
+        "together in a run, neither is measured without error, and what is left out can stand behind both."
+    ),
+    "observed.caution.few_prompts": "There are fewer than ten prompts a coefficient: read the intervals as too narrow.",
+    "observed.caution.entangled": "Covariates tell each other (variance inflation above 10): read none of them alone.",
+    "observed.stale": "The diagnosis is of other samples, and left out: {runs}. Run safetyvalve diagnose again.",
 }

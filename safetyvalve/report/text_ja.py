@@ -490,4 +490,73 @@ MESSAGES: dict[str, str] = {
         "過剰最適化を抑える学習は、コンテンツフィルターではありません。問題が見つからなかった学習でも、有害な回答や誤"
         "った回答をすることがあります。"
     ),
+    # observed
+    "section.observed": "プロキシと独立スコア",
+    "axis.sqrt_kl": "参照モデルからのKLの平方根、√nat",
+    "panel.observed.independent": "独立スコア、出発点からの増分",
+    "panel.observed.proxy": "プロキシ報酬、出発点からの増分",
+    "panel.observed.held_out_member": "取り置きメンバー、出発点からの増分",
+    "panel.best_of_n": "{run}：プロキシで選ぶbest-of-n、{prompts}プロンプトの平均",
+    "figure.observed.title": "報酬モデルに見えるものと、見えないもの",
+    "figure.observed.caption": (
+        "読み方：右へ行くほど学習前のモデルから離れています。小さな数字はステップ、縦線は同じプロンプトでの変化の95%区"
+        "間、破線は当てはめた形 d (α − β log d) です。独立スコアが下がり始めてもプロキシが上がり続けるのが過剰最適化で"
+        "す。各図の単位はそのスコアのものです。"
+    ),
+    "figure.best_of_n.title": "n個の回答からプロキシで最良を選ぶ",
+    "figure.best_of_n.caption": (
+        "読み方：小さな数字はnです。各点は、n個のうちプロキシが最も好む回答のスコアの期待値で、1つのプールからの不偏推"
+        "定、95%区間はプロンプトにわたるものです。KLは log n − (n − 1)/n で、上界です。2つのスコアの単位は別です。"
+    ),
+    "observed.source.independent": "独立スコア",
+    "observed.source.proxy": "プロキシ",
+    "observed.source.held_out_member": "取り置きメンバー",
+    "observed.short.independent": "独立スコア",
+    "observed.short.proxy": "プロキシ",
+    "observed.form.best_of_n": "d (α − β d)",
+    "observed.form.optimised": "d (α − β log d)",
+    "observed.why.few_evaluations": "出発点から離れた評価が3回に満たないため、当てはめません",
+    "observed.why.few_prompts": "すべての評価でスコアのあるプロンプトが2つに満たないため、当てはめません",
+    "observed.why.no_start": "学習前のスコアがないため、増分を出せません",
+    "observed.why.no_proxy": "プロキシのスコアがないため、説明すべき差がありません。",
+    "observed.why.no_other": "プロキシ以外のスコアがないため、その差はわかりません。",
+    "observed.peak.within": "{distance}（{low}～{high}）",
+    "observed.peak.unsure": "不確か：{distance}（{low}～{high}）。ブートストラップ標本の{share}%で範囲内",
+    "observed.peak.none": "{reach}までに頂点なし（ブートストラップ標本の{share}%にはある）",
+    "observed.head.who": "スコア",
+    "observed.head.form": "形",
+    "observed.head.alpha": "α",
+    "observed.head.beta": "β",
+    "observed.head.residual": "残差",
+    "observed.head.peak": "頂点の d = √KL",
+    "observed.head.covariate": "共変量",
+    "observed.head.coefficient": "1標準偏差に伴う差の変化",
+    "observed.head.deviation": "その標準偏差",
+    "observed.head.inflation": "分散拡大係数",
+    "observed.fits.caption": "増分に当てはめた文献の形、95%区間はプロンプトにわたるもの",
+    "observed.fits.note": (
+        "これらの形は曲線の記述であり、法則ではありません。点は精度で重み付けし、区間はプロンプトを単位とし、評価の時点は"
+        "固定して求めています。残差の単位はスコアのものです。"
+    ),
+    "observed.covariate.mean": "（差の平均）",
+    "observed.covariate.kl": "回答に沿ったKL、nat",
+    "observed.covariate.distance": "学習データからの距離、1 − コサイン",
+    "observed.covariate.spread": "アンサンブルのばらつき",
+    "observed.covariate.width": "信頼幅",
+    "observed.gap.caption": "{run}：プロキシの差と、分布のずれ・不確かさ",
+    "observed.gap.says": (
+        "差は、学習前の回答の標準偏差で測ったプロキシ引く{against}です。{prompts}プロンプトの{samples}サンプル、R² "
+        "{r_squared}。"
+    ),
+    "observed.gap.absent": "測っていない、一定、または他から決まるもの：{names}。",
+    "observed.gap.joint": "",
+    "observed.gap.limits": (
+        "最小二乗法、区間はプロンプトでクラスター化しています。原因の分解ではありません。ずれと不確かさは学習とともに一緒に"
+        "増え、どちらの測定にも誤差があり、測っていないものが両方の背後にあることもあります。"
+    ),
+    "observed.caution.few_prompts": "係数あたりのプロンプトが10に満たないため、区間は狭すぎると考えてください。",
+    "observed.caution.entangled": "共変量が互いに決まるため（分散拡大係数が10超）、単独では読めません。",
+    "observed.stale": (
+        "診断が別のサンプルのものなので省きました：{runs}。safetyvalve diagnose をもう一度実行してください。"
+    ),
 }

@@ -114,8 +114,8 @@ def read_rewards(model: PreTrainedModel, trees: Sequence[Tree], engine: Engine) 
             )
         return _encoder_reading(inner, trees)
     if engine == "tree":
-        row = pack_row(trees, inner.device)
-        features = packed_hidden_states(inner, row)[row.last]
+        row = pack_row(trees, inner.device, shared=True)
+        features = packed_hidden_states(inner, row, row.last)
     else:
         rows = _padded(inner, trees)
         states = body_of(inner)(input_ids=rows.ids, attention_mask=rows.mask, use_cache=False).last_hidden_state
@@ -174,8 +174,8 @@ def _padded(model: PreTrainedModel, trees: Sequence[Tree]) -> _Rows:
 
 def _features(model: PreTrainedModel, trees: Sequence[Tree], engine: Engine) -> Tensor:
     features = read_rewards(model, trees, engine).features
-    return features / features.square().mean().sqrt()
+    return features / features.square().mean(dim=1, keepdim=True).sqrt()  # each alone: they are compared one by one
 
 
-FEATURES = Quantity(_features, "of the last states' root mean square", 1e-3)
+FEATURES = Quantity(_features, "of a last state's root mean square", 1e-3)
 """What the two forwards are compared by: exact ones differ by 1e-5, a wrong mask by 0.1 or more."""

@@ -122,7 +122,9 @@ def log_capital(levels: Floats, counts: Floats, m: Floats, bets: Floats | None =
     """log of the capital that bets on a mean above m, [T]; levels [V], counts [T, V], m [T] in (0, 1)."""
     bets = BETS if bets is None else bets
     total = np.zeros((len(m), bets.size))
-    if len(levels) > len(m):
+    if len(m) > 1 and (m == m[0]).all():
+        total = counts @ np.log1p(bets * (levels[:, None] / m[0] - 1))
+    elif len(levels) > len(m):
         for t, mean in enumerate(m):
             total[t] = np.log1p(bets[:, None] * (levels / mean - 1)) @ counts[t]
     else:

@@ -1,5 +1,6 @@
 """Training of policies: RPO and its relatives."""
 
+from safetyvalve.training.algorithm import ALGORITHMS, Algorithm
 from safetyvalve.training.estimate import Estimate
 from safetyvalve.training.folder import RunFolder, environment
 from safetyvalve.training.forward import Forward
@@ -18,7 +19,8 @@ from safetyvalve.training.pipeline import DryRun, dry_run, resume_training, run_
 from safetyvalve.training.policy import PolicyTrainer
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
-from safetyvalve.training.sampling import Probe, SampleMeter, Scorer
+from safetyvalve.training.sampling import Probe, SampleMeter
+from safetyvalve.training.scoring import SampleScorer, Scorer
 from safetyvalve.training.settings import (
     BASELINES,
     Baseline,
@@ -34,9 +36,11 @@ from safetyvalve.training.settings import (
 )
 
 __all__ = [
+    "ALGORITHMS",
     "BASELINES",
     "DEFAULT_ETA",
     "OBJECTIVES",
+    "Algorithm",
     "Baseline",
     "Checkpointing",
     "DataSource",
@@ -59,6 +63,7 @@ __all__ = [
     "RunFolder",
     "RunSettings",
     "SampleMeter",
+    "SampleScorer",
     "Scorer",
     "Terms",
     "Totals",

@@ -50,12 +50,12 @@ class AlarmLog:
 
     def see(self, step: int, metrics: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> str | None:
         """Take an evaluation; returns why the run should end now, or None."""
-        new = self._raised.copy()
+        before = self._raised.copy()
         alarms = self._see(step, metrics, samples)
         if alarms:
             self.folder.append_lines(_FILE, [a._asdict() for a in alarms])
         for alarm in alarms:
-            if alarm.raised and alarm.name not in new:
+            if alarm.raised and alarm.name not in before:
                 self.progress.line(f"step {step}: {alarm.says}. {advice(alarm.name)}")
         return self._reason(alarms)
 

@@ -44,7 +44,7 @@ __all__ = ["Estimate", "estimate_run", "evaluations", "kept_bytes", "predicted_p
 STEPS = 4
 """Steps that are run; the first fills the optimizer's state and is not timed."""
 SAMPLES = 64
-"""Answers sampled together by a run; more take proportionally longer."""
+"""Answers that the dry run samples; a run's more take proportionally longer."""
 HELD_OUT = 16
 """Held-out examples that are measured; the rest is scaled by tokens."""
 GRADIENT_EXAMPLES = HeldOutMeter._field_defaults["grad_examples"]

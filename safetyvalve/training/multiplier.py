@@ -41,13 +41,13 @@ class DisplacementMultiplier:
     With the relative violation ``v = (D - limit) / limit``, cut to [-1, 1], and its running mean ``m``::
 
         log lambda <- log lambda + rate * v        the multiplier: dual ascent in its logarithm
-        eta        =  lambda * exp(damping * m)    what the next step uses
+        eta        =  lambda * exp(damping * max(m, 0))    what the step uses
 
     both kept within ``[least, most]``. The ascent is in the logarithm (mirror ascent, whose steps are exponentiated
     gradients): a good eta may be 0.05 or 5, and the same steps must reach either. The second line answers the violation
-    itself and not only its sum, which damps the oscillation that dual ascent alone has against a policy that answers
-    late (the proportional term of PID Lagrangian methods, Stooke, Achiam and Abbeel 2020, arXiv 2007.03964). The
-    constants were set on SmolLM2, see docs/eta.md.
+    itself and not only its sum, upwards only, which damps the oscillation that dual ascent alone has against a policy
+    that answers late (the proportional term of PID Lagrangian methods, Stooke, Achiam and Abbeel 2020, arXiv
+    2007.03964). docs/eta.md says where the constants come from.
 
     Args:
         limit: most displacement on the baseline's responses, in nats per token, above 0.
@@ -89,7 +89,7 @@ class DisplacementMultiplier:
         moved = self.log_multiplier + self.rate * violation
         self.log_multiplier = min(max(moved, math.log(self.least)), math.log(self.most))
         self.mean_violation = self.memory * self.mean_violation + (1 - self.memory) * violation
-        eta = math.exp(self.log_multiplier + self.damping * self.mean_violation)
+        eta = math.exp(self.log_multiplier + self.damping * max(0.0, self.mean_violation))
         self.eta = min(max(eta, self.least), self.most)
         return self.eta
 

@@ -6,6 +6,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -29,16 +30,20 @@ from safetyvalve.data import (
 )
 from safetyvalve.encoders import load_encoder
 from safetyvalve.errors import DataError, ModelError, UsageError
+from safetyvalve.generation import ready_prompts
 from safetyvalve.models import base_record, cache_folder, is_adapter, load_model
+from safetyvalve.rewards import RewardModel, load_reward
 from safetyvalve.training.baseline_plan import BaselinePlan, Carried
 from safetyvalve.training.estimate import Estimate, estimate_run
 from safetyvalve.training.folder import RunFolder, environment, read_config
 from safetyvalve.training.material import choose, compare_environments, tokenize_split
+from safetyvalve.training.maximin import Opponent
 from safetyvalve.training.meaning import meaning_lines, meaning_of
 from safetyvalve.training.preview import preview_batch
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
-from safetyvalve.training.sampling import Scorer
+from safetyvalve.training.sampling import Probe
+from safetyvalve.training.scoring import Scorer
 from safetyvalve.training.settings import RunSettings
 from safetyvalve.training.stopwatch import Scratch
 from safetyvalve.training.trackers import Trackers, check_installed
@@ -71,6 +76,8 @@ class _Prepared(NamedTuple):
     held_out: list[tuple[PreferenceExample, TokenizedExample]]
     report: DataReport
     train_ids: list[str]
+    examples: list[PreferenceExample]
+    """Those trained on."""
 
 
 def run_training(
@@ -80,6 +87,7 @@ def run_training(
     scorer: Scorer | None = None,
     progress: Progress | None = None,
     resume: bool = False,
+    profiled: bool = False,
 ) -> TrainingResult:
     """Train as ``settings`` say and leave config.yaml, environment.json, data_report.json, settings.json,
     metrics.jsonl, samples/ and model/ with its model card in ``output``.
@@ -90,6 +98,7 @@ def run_training(
         scorer: the function that ``settings.scorer`` names.
         progress: what a person sees; None says nothing.
         resume: go on from the folder's last checkpoint; the data and the model must be what they were.
+        profiled: also say where a step's time goes, and leave it in profile.json.
 
     Raises:
         SafetyValveError: a setting, the data, the model or the folder cannot be used. What was refused before anything
@@ -100,7 +109,10 @@ def run_training(
     source = _read(settings, progress)
     folder = RunFolder(output, resume=resume)
     try:
-        result = _run(settings, source, folder, train_policy, scorer=scorer, progress=progress, resume=resume)
+        if profiled and settings.algorithm.name == "maximin":
+            raise UsageError("profile has no meaning for the algorithm 'maximin', whose steps it cannot tell apart.")
+        train: Callable[..., TrainingResult] = partial(train_policy, profiled=profiled)
+        result = _run(settings, source, folder, train, scorer=scorer, progress=progress, resume=resume)
         from safetyvalve.report.card import write_card  # its package loads matplotlib
 
         write_card(folder.path)
@@ -122,6 +134,11 @@ def dry_run(settings: RunSettings, *, scorer: Scorer | None = None, progress: Pr
     Raises:
         SafetyValveError: what :func:`run_training` would raise; or the run does not fit into memory.
     """
+    if settings.algorithm.name == "maximin":
+        raise UsageError(
+            "dry_run has no meaning for the algorithm 'maximin': it measures the steps of a loss on comparisons, and "
+            "these sample answers and train a reward too. Run a few: --steps 2."
+        )
     started = time.perf_counter()
     progress = progress or Progress(enabled=False)
     preview: list[str] = []
@@ -184,6 +201,11 @@ def _run(
         allow_pickle=settings.model.allow_pickle,
         four_bit=four_bit,
     )
+    proxy, other = _reward_models(settings.observation.proxy, settings.observation.held_out_member, model.device)
+    observed = None
+    if settings.observation.sample_from == "serving":
+        ready = ready_prompts(serving, model, tokenizer, max_new_tokens=settings.observation.max_new_tokens)
+        observed = [Probe(*prompt) for prompt in ready]
     reported = resume and folder.read_json("data_report.json")
     data = _prepare(settings, loaded, [] if reported else serving, split, plan, model, tokenizer, folder, progress)
     now = environment(
@@ -194,6 +216,10 @@ def _run(
     )
     if plan.sft is not None:
         now["sft_data_sha256"] = plan.sft.report.sha256
+    opponent = None
+    if settings.algorithm.name == "maximin":
+        opponent = Opponent(settings.algorithm, [*data.examples, *(e for e, _ in data.held_out)])
+        now["reward_sha256"] = opponent.sha256
     before = folder.read_json("environment.json") if resume else None
     if before:
         compare_environments(before, now, folder.path, progress)
@@ -221,12 +247,35 @@ def _run(
         fine_tuning=settings.fine_tuning,
         valve=settings.valve,
         base=base_record(settings.model.model, model, four_bit=four_bit),
+        opponent=opponent,
         resume=resume,
         scorer=scorer,
+        proxy=proxy,
+        held_out_member=other,
+        observed=observed,
         progress=progress,
     )
     folder.write_json("settings.json", meaning | {"engine": result.engine._asdict()})
     return result
+
+
+def _reward_models(
+    proxy: str | None, held_out_member: str | None, device: torch.device
+) -> tuple[RewardModel | None, RewardModel | None]:
+    """Proxy and held-out member by name.
+
+    Raises:
+        ModelError: one cannot be loaded.
+        UsageError: both were trained on the same comparisons.
+    """
+    loaded = [None if name is None else load_reward(name).to(device).eval() for name in (proxy, held_out_member)]
+    ids = [m.record.data.get("train_ids_sha256") for m in loaded if m is not None and m.record is not None]
+    if len(ids) == 2 and ids[0] is not None and ids[0] == ids[1]:
+        raise UsageError(
+            f"held_out_member is '{held_out_member}', which was trained on the comparisons of the proxy '{proxy}'; one "
+            "of a disjoint split is accepted. Train it on other rows."
+        )
+    return loaded[0], loaded[1]
 
 
 def _refuse_adapter_on_adapter(settings: RunSettings) -> None:
@@ -312,4 +361,4 @@ def _prepare(
         folder=folder,
     )
     measured = list(zip((e for e, _ in done.held_out), carried.held_out, strict=True))
-    return _Prepared(carried, measured, report, [t.id for _, t in done.train])
+    return _Prepared(carried, measured, report, [t.id for _, t in done.train], [e for e, _ in done.train])

@@ -52,6 +52,8 @@ class Progress:
             ("margin", "held_out/margin", "{:.3f}"),
             ("accuracy", "held_out/accuracy", "{:.2f}"),
             ("KL", "samples/kl", "{:.2f} nats"),
+            ("proxy", "samples/proxy_reward", "{:.3f}"),
+            ("held-out member", "samples/held_out_member", "{:.3f}"),
             ("independent score", "samples/independent_score", "{:.3f}"),
         ]
         if "held_out/margin" in values:  # with comparisons the margin says more

@@ -11,18 +11,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from safetyvalve.data import PreferenceExample, Prompt, TokenizedExample
+from safetyvalve.data import PreferenceExample, Prompt, TokenizedExample, response_id
 from safetyvalve.diagnostics.text import repetition
-from safetyvalve.errors import UsageError, shorten
 from safetyvalve.generation import TOKEN_BUDGET, Sample, sample
 from safetyvalve.stats import mean_interval
 from safetyvalve.training.forward import Forward
+from safetyvalve.training.scoring import SampleScorer
 from safetyvalve.trees import Divergence, Tree, sequence_kl
 
-__all__ = ["Probe", "SampleMeter", "Scorer"]
-
-Scorer = Callable[[list[str], list[str]], list[float]]
-"""Independent score of answers: ``(prompts, answers) -> scores``; prompts as their last user turn."""
+__all__ = ["Probe", "SampleMeter"]
 
 
 class Probe(NamedTuple):
@@ -42,6 +39,21 @@ class Probe(NamedTuple):
         return self.prompt[-1].content
 
 
+_SUMMARISED = {
+    "kl": "kl",
+    "tokens": "length",
+    "repetition": "repetition",
+    "finished": "eos_rate",
+    "independent_score": "independent_score",
+    "proxy_reward": "proxy_reward",
+    "proxy_spread": "proxy_spread",
+    "proxy_width": "proxy_width",
+    "held_out_member": "held_out_member",
+}
+"""Fields of a record whose means are metrics, and the metrics' names."""
+_WITH_ERROR = ("kl", "independent_score", "proxy_reward", "held_out_member")
+
+
 class SampleMeter:
     """Samples the policy on frozen prompts and measures the samples.
 
@@ -55,7 +67,7 @@ class SampleMeter:
         max_new_tokens: length limit of a sample.
         seed: of the sampling; the same at every evaluation.
         forward: how log-probabilities are computed.
-        scorer: the independent score, or None if there is none.
+        scorer: gives the scores, or None if there are none.
         token_budget: of samples drawn together.
     """
 
@@ -70,7 +82,7 @@ class SampleMeter:
         max_new_tokens: int,
         seed: int,
         forward: Forward,
-        scorer: Scorer | None = None,
+        scorer: SampleScorer | None = None,
         token_budget: int = TOKEN_BUDGET,
         reference_mode: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
@@ -98,26 +110,26 @@ class SampleMeter:
         records = [
             {
                 "probe": self.probes[s.prompt_index].id,
+                "response_id": response_id(self.probes[s.prompt_index].prompt, s.text),
                 "prompt": [m.model_dump() for m in self.probes[s.prompt_index].prompt],
                 "response": s.text,
                 "token_ids": list(s.token_ids),
                 "tokens": len(s.token_ids),
                 "finished": s.finished,
                 "repetition": repetition(s.text),
-                "kl": float(kl[i]),
-                "log_ratio": float(ratio[i]),
+                "kl": _finite(kl[i]),
+                "log_ratio": _finite(ratio[i]),
             }
             for i, s in enumerate(samples)
         ]
-        scores = self._scores(samples)
-        for record, score in zip(records, scores, strict=True):
-            record["independent_score"] = score
-        metrics = self._summary(records)
+        metrics = self._score(records, samples) | self._summary(records)
         if self.beta is not None:
             ratio_of_first = self._ratio_of_first(policy, samples, ratio)
-            for i, record in enumerate(records):
-                record["implicit_reward_gain"] = self.beta * float(ratio[i] - ratio_of_first[i])
-            metrics["implicit_reward_gain"] = self.beta * float(ratio.mean() - ratio_of_first.mean())
+            gains = [_finite(gain) for gain in self.beta * (ratio - ratio_of_first)]
+            for record, gain in zip(records, gains, strict=True):
+                record["implicit_reward_gain"] = gain
+            if known := [gain for gain in gains if gain is not None]:
+                metrics["implicit_reward_gain"] = sum(known) / len(known)
         return {f"samples/{name}": value for name, value in metrics.items()}, records
 
     def restore(self, first: Sequence[Mapping[str, Any]]) -> None:
@@ -125,42 +137,34 @@ class SampleMeter:
         index = {p.id: i for i, p in enumerate(self.probes)}
         self._first = [Sample(index[r["probe"]], tuple(r["token_ids"]), r["response"], r["finished"]) for r in first]
 
-    def _scores(self, samples: Sequence[Sample]) -> list[float | None]:
+    def _score(self, records: Sequence[dict[str, Any]], samples: Sequence[Sample]) -> dict[str, float]:
+        """Write the scores into the records; returns how many answers have none, by source."""
         if self.scorer is None:
-            return [None] * len(samples)
-        given = self.scorer([self.probes[s.prompt_index].text for s in samples], [s.text for s in samples])
-        try:
-            scores = [float(score) for score in given]
-        except (TypeError, ValueError) as error:
-            raise UsageError(
-                f"the scorer gave {shorten(given)} ({error}); it must give a number for each answer."
-            ) from None
-        if len(scores) != len(samples):
-            raise UsageError(
-                f"the scorer gave {len(scores)} scores for {len(samples)} answers; it must give one each, in order."
-            )
-        for index, score in enumerate(scores):
-            if not math.isfinite(score):
-                raise UsageError(
-                    f"the scorer gave {score} for answer {index}, {shorten(samples[index].text)}; a finite number is "
-                    "accepted."
-                )
-        return list(scores)
+            for record in records:
+                record["independent_score"] = None
+            return {}
+        prompts = [self.probes[s.prompt_index].prompt for s in samples]
+        scored = self.scorer(prompts, [s.text for s in samples], first=self._first is None and not self.scorer.begun)
+        for record, row in zip(records, scored.rows, strict=True):
+            record |= row
+        return {f"{name}_unscored": count for name, count in scored.unscored.items()}
 
     def _summary(self, records: Sequence[dict[str, Any]]) -> dict[str, float]:
         """Means over prompts of the means over a prompt's samples: prompts, not samples, are the units drawn."""
-        names = {"kl": "kl", "tokens": "length", "repetition": "repetition", "finished": "eos_rate"}
-        if self.scorer is not None:
-            names["independent_score"] = "independent_score"
         result: dict[str, float] = {}
-        for field, name in names.items():
+        for field, name in _SUMMARISED.items():
             groups: dict[str, list[float]] = {}
             for record in records:
-                groups.setdefault(record["probe"], []).append(float(record[field]))
+                if (value := record.get(field)) is not None:
+                    groups.setdefault(record["probe"], []).append(float(value))
+            if not groups:
+                continue
             interval = mean_interval([sum(g) / len(g) for g in groups.values()])
             result[name] = interval.estimate
-            if name in ("kl", "independent_score") and math.isfinite(interval.standard_error):
+            if name in _WITH_ERROR and math.isfinite(interval.standard_error):
                 result[f"{name}_se"] = interval.standard_error
+        if lost := sum(record["kl"] is None for record in records):
+            result["kl_not_finite"] = lost
         return result
 
     def _against_reference(self, policy: PreTrainedModel, samples: Sequence[Sample]) -> Divergence:
@@ -221,3 +225,9 @@ class SampleMeter:
             for prompt, indices in places.items()
         ]
         return trees, list(places.values())
+
+
+def _finite(value: Tensor) -> float | None:
+    """None where a KL has left the range of numbers: that is no measurement, and JSON has no word for it."""
+    number = float(value)
+    return number if math.isfinite(number) else None

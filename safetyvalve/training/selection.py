@@ -119,7 +119,7 @@ def select(
     return {
         "step": step,
         "selected_by": selection.best[0],
-        "fresh_score": values[_SCORE],
+        "fresh_score": values.get(_SCORE),
         "fresh_score_se": values.get(f"{_SCORE}_se"),
         "fresh_prompts": len(chosen),
         "other_prompts": fresh_prompts,
@@ -131,7 +131,8 @@ def says(selected: dict[str, Any]) -> str:
     error = selected["fresh_score_se"]
     spread = "" if error is None else f" (standard error {error:.3f})"
     where = "other held-out prompts" if selected["other_prompts"] else "the same prompts"
+    fresh = "were not scored" if selected["fresh_score"] is None else f"score {selected['fresh_score']:.3f}{spread}"
     return (
         f"best independent score of the evaluations, {selected['selected_by']:.3f}, which is biased upwards by the "
-        f"choice; fresh answers to {selected['fresh_prompts']} {where} score {selected['fresh_score']:.3f}{spread}"
+        f"choice; fresh answers to {selected['fresh_prompts']} {where} {fresh}"
     )

@@ -13,7 +13,8 @@ import torch
 from safetyvalve.data.limits import OnLong
 from safetyvalve.diagnostics.alarms import ALARMS
 from safetyvalve.errors import UsageError
-from safetyvalve.training.objective import Objective
+from safetyvalve.training.algorithm import Algorithm
+from safetyvalve.training.objective import MAXIMIN, Objective
 from safetyvalve.training.trackers import check_known
 
 __all__ = [
@@ -150,6 +151,10 @@ _BASELINE_OPTIONS = {
 """The kind that takes an option."""
 
 
+SAMPLED = ("held-out", "serving")
+"""Names that ``--sample-from`` accepts."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What is measured on the way, and how often.
@@ -166,8 +171,21 @@ class Observation:
     """Held-out prompts that are sampled; 0 samples nothing."""
     samples_per_prompt: int = 2
     max_new_tokens: int = 64
+    sample_from: str = "held-out"
+    """Whose prompts are sampled: the ``held-out`` ones, or the ``serving`` ones of the data source."""
+    proxy: str | None = None
+    """Reward model that scores the samples beside the independent scorer."""
+    held_out_member: str | None = None
+    """Reward model that was trained on other comparisons than the proxy, for where there is no independent scorer."""
 
     def __post_init__(self) -> None:
+        if self.sample_from not in SAMPLED:
+            raise UsageError(f"sample_from is '{self.sample_from}'; accepted: {', '.join(SAMPLED)}.")
+        if self.held_out_member is not None and self.held_out_member == self.proxy:
+            raise UsageError(
+                f"held_out_member is '{self.held_out_member}', which is the proxy itself; a reward model that was "
+                "trained on other comparisons is accepted."
+            )
         for name, least in (
             ("every", 1),
             ("held_out_examples", 0),
@@ -354,6 +372,7 @@ class Valve:
 
 _OPTION_NAMES = {
     ("objective", "name"): "objective",
+    ("algorithm", "name"): "algorithm",
     ("baseline", "kind"): "baseline",
     ("observation", "every"): "eval_every",
     ("observation", "prompts"): "sample_prompts",
@@ -369,6 +388,7 @@ class RunSettings:
     name: str
     source: DataSource
     model: ModelSource = field(default_factory=ModelSource)
+    algorithm: Algorithm = field(default_factory=Algorithm)
     objective: Objective = field(default_factory=Objective)
     baseline: Baseline = field(default_factory=Baseline)
     optimization: Optimization = field(default_factory=Optimization)
@@ -382,6 +402,9 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "optimization", self.optimization.resolved(self.fine_tuning))
+        self._check_algorithm()
+        if self.observation.sample_from == "serving" and self.source.serving_prompts is None:
+            raise UsageError("sample_from is 'serving', and there are no serving prompts. Add --serving-prompts FILE.")
         kind, objective = self.baseline.kind, self.objective.name
         if kind != "chosen" and not self.objective.has_sft_term:
             raise UsageError(
@@ -403,14 +426,14 @@ class RunSettings:
             "proxy-gap": not (sampled and self.scorer),
             "length": not sampled,
             "repetition": not sampled,
-            "uncertainty": True,
+            "uncertainty": not (sampled and self.observation.proxy),
         }
         needs = {
             "displacement": "held-out comparisons (--held-out-examples) and an objective that learns from them",
             "proxy-gap": "an independent score (--scorer) of samples (--sample-prompts)",
             "length": "samples (--sample-prompts)",
             "repetition": "samples (--sample-prompts)",
-            "uncertainty": "a reward model whose uncertainty is recorded with the samples",
+            "uncertainty": "a reward model (--proxy) that scores samples (--sample-prompts)",
         }
         for name in self.valve.stop_on:
             if lacks[name]:
@@ -419,6 +442,28 @@ class RunSettings:
         for option in (o for o, asked in wanted.items() if asked and lacks["proxy-gap"]):
             value = getattr(self.valve, option)
             raise UsageError(f"{option} is '{value}', which needs {needs['proxy-gap']}. Add it, or leave {option} out.")
+
+    def _check_algorithm(self) -> None:
+        algorithm, objective = self.algorithm.name, self.objective.name
+        if algorithm == "direct" and objective == MAXIMIN:
+            raise UsageError(
+                "objective 'maximin' is an algorithm. Take --algorithm maximin, and leave --objective out."
+            )
+        if algorithm == "maximin" and objective != MAXIMIN:
+            raise UsageError(
+                f"objective '{objective}' has no meaning for the algorithm 'maximin', whose policy follows a reward "
+                "and no loss on comparisons. Leave it out."
+            )
+        if algorithm == "maximin" and self.observation.proxy is not None:
+            raise UsageError(
+                f"proxy '{self.observation.proxy}' has no meaning for the algorithm 'maximin', whose own reward is the "
+                "proxy of its samples. Leave it out."
+            )
+        if algorithm == "maximin" and self.baseline.kind != "chosen":
+            raise UsageError(
+                f"baseline '{self.baseline.kind}' has no meaning for the algorithm 'maximin', whose baseline is the "
+                "chosen responses. Leave it out."
+            )
 
     def flat(self) -> dict[str, Any]:
         """All settings by the names of the command line's options, as ``config.yaml`` holds them."""
@@ -467,6 +512,7 @@ class RunSettings:
 _GROUPS: dict[str, type[Any]] = {
     "model": ModelSource,
     "source": DataSource,
+    "algorithm": Algorithm,
     "objective": Objective,
     "baseline": Baseline,
     "optimization": Optimization,

@@ -58,6 +58,9 @@ OTHER: dict[str, Any] = {
     "samples_per_prompt": 5,
     "max_new_tokens": 12,
     "checkpoint_every": 6,
+    "sample_from": "serving",
+    "proxy": "runs/reward-1",
+    "held_out_member": "runs/reward-2",
     "scorer": "quickstart-rubric",
     "report_to": ["tensorboard"],
     "lang": "ja",
@@ -77,6 +80,13 @@ OTHER: dict[str, Any] = {
     "lora_targets": "q_proj",
     "merge": True,
     "save_dtype": "bf16",
+    "algorithm": "maximin",
+    "reward": "some/reward",
+    "adversary_eta": 0.3,
+    "reward_range": 2.5,
+    "policy_samples": 6,
+    "policy_max_tokens": 33,
+    "reward_learning_rate": 1e-7,
     "max_displacement": 0.05,
     "select": "independent",
     "stop_on": ["length"],
@@ -85,11 +95,18 @@ OTHER: dict[str, Any] = {
 """A value other than the default for each option; a new option needs one."""
 
 NEEDS = {
+    "sample_from": ["--serving-prompts", "prompts.jsonl"],
     "sft_data": ["--baseline", "sft-data"],
     "sft_prompts_per_step": ["--baseline", "sft-data", "--sft-data", "sft.jsonl"],
     "baseline_samples": ["--baseline", "reference-samples"],
     "baseline_max_tokens": ["--baseline", "reference-samples"],
     "baseline_column": ["--baseline", "column"],
+    "algorithm": ["--reward", "some/reward"],
+    "reward": ["--algorithm", "maximin"],
+    **{
+        key: ["--algorithm", "maximin", "--reward", "some/reward"]
+        for key in ("adversary_eta", "reward_range", "policy_samples", "policy_max_tokens", "reward_learning_rate")
+    },
     **{key: ["--scorer", "quickstart-rubric"] for key in ("select", "patience")},
     **{key: ["--fine-tune", "lora"] for key in ("lora_rank", "lora_alpha", "lora_targets", "merge")},
 }

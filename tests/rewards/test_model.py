@@ -20,6 +20,7 @@ from safetyvalve.data import Message
 from safetyvalve.errors import EngineError, ModelError, UsageError
 from safetyvalve.rewards import RewardModel, RewardRecord, Width, ensemble_hash, fit_width, load_reward, load_start
 from safetyvalve.rewards import save_reward as save
+from safetyvalve.rewards.classifier import FEATURES
 from safetyvalve.training import DataSource, FineTuning, ModelSource
 from safetyvalve.training.reward import Ensemble, RewardSettings
 from safetyvalve.training.reward.building import build_reward, finished, start_of
@@ -64,6 +65,17 @@ def test_both_engines_read_the_same_token(family: str, tmp_path: Path) -> None:
     assert torch.allclose(shared, model.rewards(TREES), atol=1e-4)
     alone = [model.rewards([Tree(t.prompt_ids, (r,))]) for t in TREES for r in t.response_ids]
     assert torch.allclose(shared, torch.cat(alone, dim=1), atol=1e-4)
+
+
+def test_engines_are_compared_response_by_response(folder: str) -> None:
+    """Last states of real models differ in size, and the plain forward is run on one response at a time."""
+    model, _ = built(folder, "heads")
+    with torch.no_grad():
+        model.parts[0].model.norm.weight[0] = 30.0
+    alone = [Tree(t.prompt_ids, (r,)) for t in TREES for r in t.response_ids]
+    apart = torch.cat([FEATURES.values(model.parts[0], [t], "padded") for t in alone])
+    assert torch.allclose(FEATURES.values(model.parts[0], TREES, "padded"), apart, atol=1e-4)
+    assert model.choose_engine(TREES).engine == "tree"
 
 
 def test_a_reward_depends_on_its_last_token_and_on_no_other_response(folder: str) -> None:

@@ -156,7 +156,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
-from safetyvalve.training import PolicyTrainer, policy, run_training
+from safetyvalve.training import PolicyTrainer, run_training, trainer
 from tests.training.test_resume import settings
 
 torch.set_num_threads(1)
@@ -180,7 +180,7 @@ if where == "step":  # in the backward pass
 elif where == "weights":  # the checkpoint's weights are written, its optimizer is not
     once(PolicyTrainer, "_save_optimizer_and_scheduler", lambda self, folder: self.state.global_step == 4)
 elif where == "rename":  # everything is written, the checkpoint has no place yet
-    once(policy, "publish", lambda written, folder: written.name.endswith("-4"))
+    once(trainer, "publish", lambda written, folder: written.name.endswith("-4"))
 elif where == "model":  # the weights are written, the tokenizer is not
     once(PreTrainedTokenizerBase, "save_pretrained", lambda self, folder: "model.tmp" in str(folder))
 run_training(settings(source), run)
@@ -225,12 +225,12 @@ def test_full_disk(free: int, source: Path, whole: Path, small_disk: Path, monke
             filler.write_bytes(b"\0" * (shutil.disk_usage(small_disk).free - free))
         return real(folder)
 
-    monkeypatch.setattr("safetyvalve.training.policy.staging", fill)
+    monkeypatch.setattr("safetyvalve.training.trainer.staging", fill)
     with pytest.raises(RunError, match=r"disk of '.*checkpoints' is full.*step 4.*safetyvalve resume"):
         run_training(settings(source), run)
     assert [p.name for p in (run / "checkpoints").iterdir()] == ["checkpoint-2"]
     filler.unlink()
-    monkeypatch.setattr("safetyvalve.training.policy.staging", real)
+    monkeypatch.setattr("safetyvalve.training.trainer.staging", real)
     resume_training(run, lambda name: None)
     assert_same(run, whole)
 

@@ -163,7 +163,7 @@ def test_bad_data_leaves_no_folder(model_folder: str, tmp_path: Path) -> None:
     ("scores", "fragment"),
     [
         ([1.0], "gave 1 scores for 6 answers"),
-        ([1.0, 2.0, float("nan"), 1.0, 1.0, 1.0], "gave nan for answer 2"),
+        ([float("nan")] * 6, "no finite score for any of the first 6"),
         (["good"] * 6, "must give a number"),
         (None, "must give a number"),
     ],

@@ -197,7 +197,7 @@ def _displaced(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"valve": Valve(stop_on=("proxy-gap",)), "scorer": None}, "stop_on is 'proxy-gap', which needs"),
         ({"valve": Valve(stop_on=("length",)), "observation": Observation(prompts=0)}, "stop_on is 'length'"),
         ({"valve": Valve(stop_on=("displacement",)), "objective": Objective("sft")}, "learns from them"),
-        ({"valve": Valve(stop_on=("uncertainty",))}, "needs a reward model"),
+        ({"valve": Valve(stop_on=("uncertainty",))}, r"needs a reward model \(--proxy\)"),
     ],
 )
 def test_valves_without_what_they_need(changes: dict[str, Any], fragment: str, data_file: Path) -> None:

@@ -136,7 +136,8 @@ class Release:
         Raises:
             ReleaseDamagedError: something is not what was written.
         """
-        assert self.observations is not None
+        for event in self.of_kind("record"):
+            self._evidence(event)
         if head is not None:
             check_head(self.events, head)
 

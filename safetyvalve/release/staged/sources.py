@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from safetyvalve.data.sources import open_source
 from safetyvalve.errors import DataError, ReleaseError
 from safetyvalve.release.staged.observations import AHEAD_MS, Raw, Source, Variant, stamp
 from safetyvalve.release.staged.settings import Settings
@@ -23,8 +24,6 @@ _SAMPLES = re.compile(r"step-(\d+)\.jsonl")
 
 def is_verdict_file(file: Path) -> bool:
     """Whether a file's first row is a verdict; what cannot be read is left for the reader to say."""
-    from safetyvalve.data.sources import open_source
-
     try:
         first = next(iter(open_source(file).rows), None)
     except DataError:
@@ -95,7 +94,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def read_samples(run: Path, settings: Settings, variant: str | None, *, now: int) -> list[Raw]:
-    """The mean learned reward of a run's last answers to each prompt; ``RUN@STEP`` is not needed for a release.
+    """The mean learned reward of a run's last answers to each prompt.
 
     Taken is ``proxy_reward``, a reward model's score of the answers; there is no fallback to the policy's own implicit
     reward, which grows with the distance from its reference whatever was learned.
