@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from safetyvalve.testbed.output import write
 from tests.tiny import tiny_model, tiny_tokenizer
 
 PROMPTS: list[Prompt] = [(Message(role="user", content=f"Q {i}?"),) for i in range(14)]
+OTHERS: list[Prompt] = [(Message(role="user", content=f"R {i}?"),) for i in range(4)]
 Scorer = Callable[[list[str], list[str]], list[float]]
 
 
@@ -191,15 +193,26 @@ def test_a_dead_gold(
 
 
 def test_another_experiment_is_refused(settings: LabSettings, finished: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
+    record = (finished / "lab.json").read_text()
     with pytest.raises(RunError, match="another beta, gold"):
         run_lab(replace(settings, beta=0.5), finished, scorer_gold("other", letters), prompts=PROMPTS)
+    with pytest.raises(RunError, match="another prompts"):
+        run_lab(settings, finished, scorer_gold("letters", letters), prompts=[*PROMPTS[3:], *OTHERS])
+    assert (finished / "lab.json").read_text() == record
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="holds no experiment"):
         run_lab(settings, tmp_path, scorer_gold("letters", letters), prompts=PROMPTS)
     with pytest.raises(UsageError, match="14 distinct prompts where 20 are asked for"):
         run_lab(replace(settings, prompts=20), tmp_path / "new", scorer_gold("letters", letters), prompts=PROMPTS)
+    assert not (tmp_path / "new").exists()
+
+
+def test_before_anything_is_scored_the_gold_may_change(settings: LabSettings, tmp_path: Path) -> None:
+    settings.check(tmp_path, {"name": "one"}, ["a"])
+    settings.check(tmp_path, {"name": "two"}, ["a"])
+    assert json.loads((tmp_path / "lab.json").read_text())["gold"] == {"name": "two"}
+    replace(settings, methods=("rpo",)).check(tmp_path, {"name": "two"}, ["a"])
+    assert json.loads((tmp_path / "lab.json").read_text())["settings"]["methods"] == ["bon-mean", "dpo", "rpo"]
 
 
 def test_settings_are_checked() -> None:
@@ -211,7 +224,7 @@ def test_settings_are_checked() -> None:
         ({"labels": 1}, "labels is 1"),
     ):
         with pytest.raises(UsageError, match=said):
-            LabSettings(**values)  # type: ignore[arg-type]
+            LabSettings(**values)
 
 
 def test_a_stage_is_whole_or_not_there(tmp_path: Path) -> None:
