@@ -6,6 +6,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,6 +49,7 @@ from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, 
 from safetyvalve.training.trackers import RecordedArguments, Trackers
 from safetyvalve.training.trainer import resident_gib
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
+from safetyvalve.trees.decoder import own_layers
 
 if TYPE_CHECKING:
     from safetyvalve.training.maximin import MaximinTrainer, Opponent
@@ -239,14 +241,16 @@ def train_policy(
     measured += sft.held_out[: observation.held_out_examples] if sft is not None else []
     control = control_examples(held_out, sft, objective, observation, progress)
     # Before there is an adapter: the cache's entry is that of the base's weights, whatever is trained from them.
-    referenced = _with_reference(
-        model,
-        [*train, *joining, *measured, *control],
-        choice,
-        optimization,
-        reference_cache=reference_cache,
-        progress=progress,
-    )
+    # An adapter leaves the layers to the model: policy and reference are equal at step 0 if both compute alike.
+    with own_layers() if fine_tuning.adapts else nullcontext():
+        referenced = _with_reference(
+            model,
+            [*train, *joining, *measured, *control],
+            choice,
+            optimization,
+            reference_cache=reference_cache,
+            progress=progress,
+        )
     begin = len(train) + len(joining)
     pool = referenced[len(train) : begin]
     policies = split_policy(model, fine_tuning, seed=optimization.seed)
