@@ -59,7 +59,7 @@ WORKLOADS = {
             "rankings_bf16", "4 ranked responses a prompt, training", "comparison", "bf16", "rankings", 8, goal=18.0
         ),
         Workload(
-            "reference_pass_bf16", "hh-harmless pairs, reference pass", "pair", "bf16", "hh", 32, "reference", goal=5.0
+            "reference_pass_bf16", "hh-harmless pairs, reference pass", "pair", "bf16", "hh", 16, "reference", goal=5.0
         ),
         Workload(
             "long_prompts_fp32",
@@ -71,7 +71,7 @@ WORKLOADS = {
             peer="padded",
             goal=1.8,
         ),
-        Workload("reward_pairs_bf16", "hh-harmless pairs, reward model", "pair", "bf16", "hh", 32, "reward", goal=3.0),
+        Workload("reward_pairs_bf16", "hh-harmless pairs, reward model", "pair", "bf16", "hh", 16, "reward", goal=3.0),
     )
 }
 

@@ -91,6 +91,7 @@ def compare_environments(before: Mapping[str, Any], now: Mapping[str, Any], outp
         ("sft_data_sha256", "SFT file"),
         ("train_ids_sha256", "choice of training examples"),
         ("model_sha256", "model that training started from"),
+        ("reward_sha256", "reward model"),
     ):
         if before.get(key) != now.get(key):
             raise RunError(

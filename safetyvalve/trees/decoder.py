@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from safetyvalve.trees.layer import Matrices, Plan, decode
 from safetyvalve.trees.recompute import is_recomputed
 from safetyvalve.trees.tiles import Tile
 
-__all__ = ["plain_layers", "written_out_layers"]
+__all__ = ["own_layers", "plain_layers", "written_out_layers"]
 
 _PLAIN = {("llama", "Llama"), ("mistral", "Mistral"), ("qwen2", "Qwen2")}
 """Modules of transformers and how their classes begin, whose layers are of this form."""
@@ -28,9 +29,22 @@ _PLAIN = {("llama", "Llama"), ("mistral", "Mistral"), ("qwen2", "Qwen2")}
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
+_own: ContextVar[bool] = ContextVar("safetyvalve_own_layers", default=False)
+
+
+@contextmanager
+def own_layers() -> Iterator[None]:
+    """Within it every model computes its own layers, as one with an adapter does: the two round differently."""
+    token = _own.set(True)
+    try:
+        yield
+    finally:
+        _own.reset(token)
+
+
 def plain_layers(body: PreTrainedModel) -> list[nn.Module]:
     """The decoder layers of a model without its head, if all of them are of the plain form and on a CPU; else none."""
-    layers = list(getattr(body, "layers", ()))
+    layers = [] if _own.get() else list(getattr(body, "layers", ()))
     names = {f"transformers.models.{kind}.modeling_{kind}": begin for kind, begin in _PLAIN}
     begin = names.get(type(body).__module__)
     if not layers or begin is None or type(body).__name__ != f"{begin}Model" or body.device.type != "cpu":
