@@ -35,8 +35,9 @@ check: $(INSTALLED) ## format, lint, strict types, layers
 	$(BIN)/lint-imports
 	$(BIN)/python docs/make_cli_page.py --check
 
-bench: setup ## speed of the shared-prefix forward, as a ratio; wants the machine to itself
-	$(BIN)/python benchmarks/engine.py
+bench: setup ## speed and memory against TRL, compared with the record; wants the machine to itself for half an hour
+	$(BIN)/python -m benchmarks.speed --resume
+	$(BIN)/python -m benchmarks.speed.table
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

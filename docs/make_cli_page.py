@@ -18,6 +18,7 @@ COMMANDS = [
     ["train"],
     ["resume"],
     ["report"],
+    ["decision"],
     ["plan"],
     ["annotate", "serve"],
     ["annotate", "export"],

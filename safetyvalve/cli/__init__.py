@@ -16,6 +16,7 @@ from safetyvalve.cli import (
     configured,
     convert,
     data,
+    decision,
     diagnose,
     doctor,
     init,
@@ -58,6 +59,7 @@ app.command("resume")(resume.resume)
 app.command("sample")(sample.sample)
 app.command("diagnose")(diagnose.diagnose)
 app.command("report")(report.report)
+app.command("decision")(decision.decision)
 app.command("plan")(plan.plan)
 app.command("judge")(judge.judge)
 app.command("stats")(stats.stats)

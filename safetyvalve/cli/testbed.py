@@ -86,15 +86,24 @@ def limits(out: Out = FOLDER, seed: Seed = 0, sets: Sets = None) -> None:
     _report(lambda: experiment.run(sets=sets or 300, seed=seed), out)
 
 
+@app.command()
+def maximin(out: Out = FOLDER, seed: Seed = 0, sets: Sets = None) -> None:
+    """Algorithm 1 played by stochastic updates: how far its policy is from the exact maximin one."""
+    from safetyvalve.testbed.experiments import maximin as experiment
+
+    _report(lambda: experiment.run(sets=sets or 8, seed=seed), out)
+
+
 @app.command(name="all")
 def everything(out: Out = FOLDER, seed: Seed = 0, sets: Sets = None) -> None:
-    """All five, one after the other: what docs/testbed.md is made from."""
+    """All six, one after the other: what docs/testbed.md is made from."""
     begun = perf_counter()
     duality(out=out, seed=seed)
     overoptimization(out=out, seed=seed, sets=sets)
     rate(out=out, seed=seed, sets=sets)
     eta(out=out, seed=seed, sets=sets)
     limits(out=out, seed=seed, sets=sets)
+    maximin(out=out, seed=seed, sets=sets)
     print(f"all: {perf_counter() - begun:.0f} s")
 
 

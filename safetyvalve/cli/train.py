@@ -14,7 +14,7 @@ from safetyvalve.errors import UsageError
 __all__ = ["held_out_of", "next_folder", "train"]
 
 _DATA, _OBJECTIVE, _OPTIMIZATION, _OBSERVATION = "Data and model", "Objective", "Optimization", "Observation"
-_FINE_TUNING, _VALVE = "Fine-tuning", "Valve"
+_FINE_TUNING, _MAXIMIN, _VALVE = "Fine-tuning", "Maximin", "Valve"
 
 
 def _option(default: Any, group: str, help: str, *names: str) -> Any:
@@ -47,7 +47,12 @@ def train(
     chat_template: Path | None = _option(None, _DATA, "Jinja file that replaces the tokenizer's chat template."),
     trust_remote_code: bool = _option(False, _DATA, "Run code that comes with the model.", "--trust-remote-code"),
     allow_pickle: bool = _option(False, _DATA, "Accept pickled weights, which can run code.", "--allow-pickle"),
-    objective: str = _option("rpo", _OBJECTIVE, "rpo, dpo, ipo or sft."),
+    algorithm: str = _option(
+        "direct",
+        _OBJECTIVE,
+        "direct (a loss on comparisons) or maximin (a reward model, its adversary and a policy; see docs/maximin.md).",
+    ),
+    objective: str | None = _option(None, _OBJECTIVE, "rpo, dpo, ipo or sft. Default of direct: rpo."),
     beta: float = _option(0.05, _OBJECTIVE, "Strength of the KL regularisation, above 0."),
     eta: str | None = _option(
         None, _OBJECTIVE, "Weight of RPO's SFT term: a number, or 'paper' (0.005). Default 0.05, see docs/eta.md."
@@ -83,6 +88,18 @@ def train(
         "Accept a baseline that the comparisons do not cover, without RPO's guarantee.",
         "--allow-uncovered",
     ),
+    reward: str | None = _option(
+        None, _MAXIMIN, "Reward model that the game starts from: a run of `safetyvalve reward train`, or a hub name."
+    ),
+    adversary_eta: float | None = _option(
+        None, _MAXIMIN, "Weight of the adversary in the reward's loss; 0 is none. Default 0.05."
+    ),
+    reward_range: float | None = _option(
+        None, _MAXIMIN, "Width of the box that rewards lie in, in nats; the adversary gains nothing beyond. Default 4."
+    ),
+    policy_samples: int | None = _option(None, _MAXIMIN, "Answers a prompt and step. Default 4."),
+    policy_max_tokens: int | None = _option(None, _MAXIMIN, "Length limit of those answers. Default 64."),
+    reward_learning_rate: float | None = _option(None, _MAXIMIN, "Of the reward's AdamW. Default 1e-5."),
     fine_tune: str = _option("full", _FINE_TUNING, "full (all weights), lora (adapters) or qlora (on a 4-bit base)."),
     lora_rank: int | None = _option(None, _FINE_TUNING, "Rank of the adapters; default 16."),
     lora_alpha: int | None = _option(None, _FINE_TUNING, "They are scaled by alpha / rank; default: twice the rank."),
@@ -147,15 +164,19 @@ def train(
     dry_run: bool = _option(
         False, _DATA, "Check the data, print memory, time and the first batch of the run, and stop.", "--dry-run"
     ),
+    profile: bool = _option(
+        False, _OPTIMIZATION, "Say where the time of a step goes, and leave it in profile.json.", "--profile"
+    ),
     lang: Literal["en", "ja"] = _option("en", _OBSERVATION, "Language of the report: en or ja."),
 ) -> None:
-    """Align a model by RPO, DPO, IPO or SFT, and report whether it overoptimized.
+    """Align a model by RPO, DPO, IPO, SFT or maximin, and report whether it overoptimized.
 
     `safetyvalve init` writes a commented file for --config.
     """
     keep_freed_memory()
     from safetyvalve.cli.scorers import load_scorer
     from safetyvalve.training import (
+        Algorithm,
         Baseline,
         Checkpointing,
         DataSource,
@@ -171,6 +192,7 @@ def train(
         run_training,
     )
 
+    objective = objective or ("maximin" if algorithm == "maximin" else "rpo")
     folder = output or next_folder(objective)
     settings = RunSettings(
         name=folder.name,
@@ -188,6 +210,15 @@ def train(
             encoder=encoder,
         ),
         model=ModelSource(model, chat_template, trust_remote_code, allow_pickle),
+        algorithm=Algorithm(
+            algorithm,
+            reward=reward,
+            adversary_eta=adversary_eta,
+            reward_range=reward_range,
+            policy_samples=policy_samples,
+            policy_max_tokens=policy_max_tokens,
+            reward_learning_rate=reward_learning_rate,
+        ),
         objective=Objective(objective, beta, _eta(eta), reduction, label_smoothing, max_displacement),  # type: ignore[arg-type]
         baseline=Baseline(
             baseline,
@@ -234,7 +265,7 @@ def train(
         for line in estimate(settings, scorer=load_scorer(scorer), progress=Progress(name=settings.name)).lines():
             print(line)
         return
-    run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name))
+    run_training(settings, folder, scorer=load_scorer(scorer), progress=Progress(name=settings.name), profiled=profile)
     if proxy is not None and sample_prompts > 0:
         from safetyvalve.cli.diagnose import diagnose
 

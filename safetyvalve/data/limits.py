@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from safetyvalve.data.report import DroppedRow, TruncatedRow
 from safetyvalve.data.schema import PreferenceExample, Prompt
 from safetyvalve.data.shares import place_of
-from safetyvalve.data.tokenizing import TokenizedExample, contained_special_token, tokenize_example
+from safetyvalve.data.token_cache import TokenCache
+from safetyvalve.data.tokenizing import TokenizedExample, contained_special_token, tokenize_example, tokenize_many
 from safetyvalve.errors import DataError, UsageError, shorten
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def tokenize_examples(
     *,
     max_length: int | None = None,
     on_long: str = "error",
+    cache_folder: Path | None = None,
 ) -> Tokenized:
     """Tokenize many.
 
@@ -54,6 +57,8 @@ def tokenize_examples(
             off the prompt, the oldest first, keeping the system's and the last one, the same for all responses, and
             where that is not enough cuts the responses at the end. A cut response gets no end token, so that nothing
             is taught about ending there.
+        cache_folder: where tokens are kept under the content that they depend on, before anything is cut; None keeps
+            nothing.
 
     Raises:
         DataError: ``on_long`` is ``error`` and an example is longer than ``max_length``.
@@ -63,9 +68,15 @@ def tokenize_examples(
     if on_long not in get_args(OnLong):
         raise UsageError(f"on-long is '{on_long}'; accepted: {', '.join(get_args(OnLong))}.")
     result = Tokenized([], [], [], [])
-    for number, example in enumerate(examples, 1):
+    special = [contained_special_token(example, tokenizer) for example in examples]
+    clean = [example for example, token in zip(examples, special, strict=True) if token is None]
+    whole = iter(tokenize_many(clean, tokenizer, TokenCache(cache_folder, tokenizer)))
+    for number, (example, token) in enumerate(zip(examples, special, strict=True), 1):
         place = place_of(example, number)
-        tokens, reason, value = _within(example, tokenizer, max_length, cut=on_long == "truncate")
+        tokens: _Fitted | None = None
+        reason, value = _SPECIAL, shorten(token or "")
+        if token is None:
+            tokens, reason, value = _within(example, next(whole), tokenizer, max_length, cut=on_long == "truncate")
         if tokens is None:
             result.dropped.append(DroppedRow(file=place.file, row=place.row, reason=reason, value=value))
             continue
@@ -109,12 +120,14 @@ class _Fitted(NamedTuple):
 
 
 def _within(
-    example: PreferenceExample, tokenizer: PreTrainedTokenizerBase, limit: int | None, *, cut: bool
+    example: PreferenceExample,
+    tokens: TokenizedExample,
+    tokenizer: PreTrainedTokenizerBase,
+    limit: int | None,
+    *,
+    cut: bool,
 ) -> tuple[_Fitted | None, str, str]:
-    """Tokens that fit, or None with the reason and the value it was found in."""
-    if token := contained_special_token(example, tokenizer):
-        return None, _SPECIAL, shorten(token)
-    tokens = tokenize_example(example, tokenizer)
+    """Tokens that fit, or None with the reason and the value it was found in; ``tokens`` are all of the example."""
     before = tokens.longest
     if limit is None or before <= limit:
         return _Fitted(tokens, before), "", ""

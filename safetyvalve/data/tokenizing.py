@@ -15,12 +15,23 @@ from typing import TYPE_CHECKING, NamedTuple
 from jinja2 import TemplateError
 
 from safetyvalve.data.schema import Comparison, Message, PreferenceExample, Prompt
+from safetyvalve.data.token_cache import TokenCache
 from safetyvalve.errors import DataError, ModelError, shorten
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TokenizedExample", "contained_special_token", "render_prompt", "tokenize_answers", "tokenize_example"]
+__all__ = [
+    "TokenizedExample",
+    "contained_special_token",
+    "render_prompt",
+    "tokenize_answers",
+    "tokenize_example",
+    "tokenize_many",
+]
+
+_TOGETHER = 1000
+"""Examples whose texts are encoded in one call."""
 
 
 class TokenizedExample(NamedTuple):
@@ -84,13 +95,45 @@ def tokenize_example(example: PreferenceExample, tokenizer: PreTrainedTokenizerB
         DataError: a turn contains a special token as text.
         ModelError: no chat template, or one whose answers do not end with the tokenizer's end token.
     """
+    return tokenize_many([example], tokenizer)[0]
+
+
+def tokenize_many(
+    examples: Sequence[PreferenceExample], tokenizer: PreTrainedTokenizerBase, cache: TokenCache | None = None
+) -> list[TokenizedExample]:
+    """As :func:`tokenize_example`, for each; the tokenizer gets many texts a call, which it spreads over the cores.
+
+    Args:
+        examples: in any order; the result follows it.
+        tokenizer: as there.
+        cache: asked first, and told of what was not in it.
+    """
+    known = cache.read(examples) if cache is not None else None
+    if known is None:
+        known = []
+        for first in range(0, len(examples), _TOGETHER):
+            part = examples[first : first + _TOGETHER]
+            texts = [_texts_of(example, tokenizer) for example in part]
+            ids = iter(_encode([text for some in texts for text in some], tokenizer))
+            known += [tuple(next(ids) for _ in some) for some in texts]
+        if cache is not None:
+            cache.write(examples, known)
+    for example, (prompt_ids, *_) in zip(examples, known, strict=True):
+        if not prompt_ids:
+            where = f"{example.place}: " if example.place is not None else ""
+            raise DataError(
+                f"{where}the prompt has no tokens; a prompt of at least one token is accepted.", field="prompt"
+            )
+    return [TokenizedExample(e.id, ids[0], ids[1:], e.comparisons) for e, ids in zip(examples, known, strict=True)]
+
+
+def _texts_of(example: PreferenceExample, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     try:
-        prompt_ids, responses = tokenize_answers(example.prompt, [r.content for r in example.responses], tokenizer)
+        return _written(example.prompt, [r.content for r in example.responses], tokenizer)
     except (DataError, ModelError) as error:
         if example.place is None or (isinstance(error, DataError) and error.row is not None):
             raise
         raise type(error)(f"{example.place}: {error}") from None
-    return TokenizedExample(example.id, prompt_ids, responses, example.comparisons)
 
 
 def tokenize_answers(
@@ -98,11 +141,16 @@ def tokenize_answers(
 ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
     """Token ids of a prompt, and of each answer to it up to its end-of-turn token; arguments and errors as
     :func:`tokenize_example`. An answer may be empty."""
-    prompt_text = render_prompt(prompt, tokenizer)
-    prompt_ids = _encode(prompt_text, tokenizer)
+    prompt_ids, *answers = _encode(_written(prompt, texts, tokenizer), tokenizer)
     if not prompt_ids:
         raise DataError("the prompt has no tokens; a prompt of at least one token is accepted.", field="prompt")
-    return prompt_ids, tuple(_encode(_response_text(prompt, text, prompt_text, tokenizer), tokenizer) for text in texts)
+    return prompt_ids, tuple(answers)
+
+
+def _written(prompt: Prompt, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The prompt and each answer as the template writes them."""
+    prompt_text = render_prompt(prompt, tokenizer)
+    return [prompt_text, *(_response_text(prompt, text, prompt_text, tokenizer) for text in texts)]
 
 
 def contained_special_token(example: PreferenceExample, tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -136,7 +184,11 @@ def _response_text(prompt: Prompt, content: str, prompt_text: str, tokenizer: Pr
 
 def _apply_template(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, **options: bool) -> str:
     try:
-        return str(tokenizer.apply_chat_template([m.model_dump() for m in messages], tokenize=False, **options))
+        return str(
+            tokenizer.apply_chat_template(
+                [{"role": m.role, "content": m.content} for m in messages], tokenize=False, **options
+            )
+        )
     except TemplateError as error:
         roles = " ".join(m.role for m in messages)
         raise ModelError(
@@ -145,9 +197,9 @@ def _apply_template(messages: Sequence[Message], tokenizer: PreTrainedTokenizerB
         ) from None
 
 
-def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[tuple[int, ...]]:
     # Prompt and response are encoded apart, as they are when the model answers: its prompt is a finished token list.
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return [tuple(ids) for ids in tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]]
 
 
 def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -25,28 +25,38 @@ __all__ = ["adversarial_gap", "adversarial_reward_loss", "leave_one_out", "rloo_
 
 
 def adversarial_gap(
-    policy_rewards: Float[Tensor, "prompt sample"], baseline_rewards: Float[Tensor, "prompt"]
+    policy_rewards: Float[Tensor, "prompt sample"],
+    baseline_rewards: Float[Tensor, "prompt"],
+    *,
+    reward_range: float | None = None,
 ) -> Float[Tensor, "prompt"]:
     """How much better the reward finds the policy's samples than the baseline's response, one value a prompt.
 
-    ``mean_k r(x, y_k) - r(x, baseline)``: what the adversary pushes down. The gradient flows into both rewards and
+    ``mean_k [ r(x, y_k) - r(x, baseline) ]``: what the adversary pushes down. The gradient flows into both rewards and
     nothing is detached; the samples are fixed, so that none reaches the policy.
 
-    Source: E[ r(x, a1) - r(x, a0) ] of arXiv 2405.16436, eq. (3.3).
+    Source: E[ r(x, a1) - r(x, a0) ] of arXiv 2405.16436, eq. (3.3), whose rewards lie in a box [0, R].
 
     Args:
         policy_rewards: of samples drawn from the *current* policy, at least one a prompt.
         baseline_rewards: of the baseline's response, or their mean by its law.
+        reward_range: R, the width of the box. Two rewards in it differ by at most that: a difference is cut there and
+            has no gradient beyond, so that a reward that is no table but a network cannot run off to minus infinity
+            on samples that no comparison holds. None cuts nothing.
 
     Raises:
-        UsageError: no samples, or the prompts do not match.
+        UsageError: no samples, the prompts do not match, or a range not above 0.
     """
     if policy_rewards.dim() != 2 or not policy_rewards.shape[1] or policy_rewards.shape[:1] != baseline_rewards.shape:
         raise UsageError(
             f"rewards of the policy's samples have shape {tuple(policy_rewards.shape)} and of the baseline "
             f"{tuple(baseline_rewards.shape)}; [prompt, sample] with at least one sample, and [prompt], are accepted."
         )
-    return policy_rewards.mean(1) - baseline_rewards
+    difference = policy_rewards - baseline_rewards[:, None]
+    if reward_range is not None:
+        check_positive("reward_range", reward_range)
+        difference = difference.clamp(-reward_range, reward_range)
+    return difference.mean(1)
 
 
 def adversarial_reward_loss(

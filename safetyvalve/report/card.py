@@ -24,6 +24,7 @@ _OBJECTIVES = {
     "rpo": "RPO, regularized preference optimization (arXiv 2405.16436)",
     "dpo": "DPO, direct preference optimization (arXiv 2305.18290)",
     "ipo": "IPO, identity preference optimization (arXiv 2310.12036)",
+    "maximin": "maximin, a policy and a reward as its adversary (arXiv 2405.16436, Algorithm 1)",
     "sft": "SFT, supervised fine-tuning on the chosen responses",
 }
 _UPSTREAM = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}

@@ -11,7 +11,7 @@ from safetyvalve.report.plots import Line, draw, style_of
 from safetyvalve.report.record import RunRecord, number
 from safetyvalve.report.text import Text
 
-__all__ = ["FigureBlock", "Panel", "figures"]
+__all__ = ["FigureBlock", "Panel", "against_kl", "figures"]
 
 _BY_STEP = {
     "losses": ("preference_loss", "sft_term", "preference_grad_norm", "sft_grad_norm"),
@@ -42,18 +42,20 @@ class FigureBlock(NamedTuple):
 
 def figures(records: Sequence[RunRecord], text: Text) -> list[FigureBlock]:
     """All figures of a report, in reading order."""
-    against_kl = (_score_panel(records, text), _reward_panel(records, text))
-    if _nothing_compared(records):
-        blocks = [FigureBlock("against_kl", "", "", against_kl[:1])]
-    else:
-        blocks = [
-            FigureBlock("displacement", "", "", _displacement(records, text)),
-            FigureBlock("against_kl", "", "", against_kl),
-        ]
+    blocks = [FigureBlock("against_kl", "", "", against_kl(records, text))]
+    if not _nothing_compared(records):
+        blocks.insert(0, FigureBlock("displacement", "", "", _displacement(records, text)))
     for key, metrics in (_WITHOUT_COMPARISONS if _nothing_compared(records) else _BY_STEP).items():
         blocks.append(FigureBlock(key, "", "", tuple(_step_panel(records, f"held_out/{m}", m, text) for m in metrics)))
     blocks.append(FigureBlock("answers", "", "", tuple(_sampled_panel(records, m, text) for m in _SAMPLED)))
     return [b._replace(title=text(f"figure.{b.key}.title"), caption=text(f"figure.{b.key}.caption")) for b in blocks]
+
+
+def against_kl(records: Sequence[RunRecord], text: Text) -> tuple[Panel, ...]:
+    """Independent score against KL and, where comparisons were learned from, the learned reward beside it."""
+    if _nothing_compared(records):
+        return (_score_panel(records, text),)
+    return (_score_panel(records, text), _reward_panel(records, text))
 
 
 def _nothing_compared(records: Sequence[RunRecord]) -> bool:

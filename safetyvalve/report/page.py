@@ -26,7 +26,7 @@ from safetyvalve.report.sampled import exhibits
 from safetyvalve.report.tables import comparison_rows, environment_rows, final_rows, numbers_rows, settings_rows
 from safetyvalve.report.text import Text, signed, tidy
 
-__all__ = ["build_report", "save_page", "write_report"]
+__all__ = ["build_report", "page_environment", "page_resource", "save_page", "write_report"]
 
 _TEMPLATES = ("page.html", "answers.html", "data.html", "observed.html", "settings.html")
 _METHODS = ("independent", "learned", "verdict", "compare", "clustered", "absence", "seed", "symptom", "alarms", "kl")
@@ -48,8 +48,13 @@ def build_report(records: Sequence[RunRecord], lang: str = "en") -> str:
     """
     text = Text(lang)
     found = finding(records, lang)
+    return page_environment(text).get_template("page.html").render(_context(records, found, text))
+
+
+def page_environment(text: Text, templates: Sequence[str] = _TEMPLATES) -> Environment:
+    """Where templates are rendered: strict, and everything escaped that is not markup of our own."""
     environment = Environment(
-        loader=DictLoader({name: _resource(name) for name in _TEMPLATES}),
+        loader=DictLoader({name: page_resource(name) for name in (*templates, "macros.html")}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -57,7 +62,7 @@ def build_report(records: Sequence[RunRecord], lang: str = "en") -> str:
     )
     environment.filters |= {"visible": visible, "cut_to": cut_to, "one_line": one_line, "tidy": tidy, "svg": Markup}
     environment.globals |= {"t": text, "signed": signed}
-    return environment.get_template("page.html").render(_context(records, found, text))
+    return environment
 
 
 def write_report(paths: Sequence[str | Path], output: str | Path, lang: str = "en") -> Path:
@@ -115,7 +120,7 @@ def _context(records: Sequence[RunRecord], found: Finding, text: Text) -> dict[s
     return {
         "lang": text.lang,
         "version": __version__,
-        "css": Markup(_resource("page.css")),
+        "css": Markup(page_resource("page.css")),
         "names": names,
         "runs": text.join(names),
         "finding": found,
@@ -140,7 +145,8 @@ def _context(records: Sequence[RunRecord], found: Finding, text: Text) -> dict[s
     }
 
 
-def _resource(name: str) -> str:
+def page_resource(name: str) -> str:
+    """A template or style sheet as it was installed."""
     return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
 
 

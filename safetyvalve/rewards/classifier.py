@@ -114,8 +114,8 @@ def read_rewards(model: PreTrainedModel, trees: Sequence[Tree], engine: Engine) 
             )
         return _encoder_reading(inner, trees)
     if engine == "tree":
-        row = pack_row(trees, inner.device)
-        features = packed_hidden_states(inner, row)[row.last]
+        row = pack_row(trees, inner.device, shared=True)
+        features = packed_hidden_states(inner, row, row.last)
     else:
         rows = _padded(inner, trees)
         states = body_of(inner)(input_ids=rows.ids, attention_mask=rows.mask, use_cache=False).last_hidden_state

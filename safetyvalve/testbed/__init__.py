@@ -21,6 +21,7 @@ from safetyvalve.testbed.problem import (
     sample_wins,
 )
 from safetyvalve.testbed.solve import Solution, check_bounded, solve
+from safetyvalve.testbed.stochastic import Played, Steps, play
 
 __all__ = [
     "SETTINGS",
@@ -29,8 +30,10 @@ __all__ = [
     "DirectProblem",
     "DirectSolution",
     "Outcome",
+    "Played",
     "Problem",
     "Solution",
+    "Steps",
     "Table",
     "bradley_terry",
     "check_bounded",
@@ -50,6 +53,7 @@ __all__ = [
     "log_cover",
     "lower_bound",
     "mixed_chi2_link",
+    "play",
     "preference_only",
     "rpo",
     "sample_wins",

@@ -1,5 +1,6 @@
 """Training of policies: RPO and its relatives."""
 
+from safetyvalve.training.algorithm import ALGORITHMS, Algorithm
 from safetyvalve.training.estimate import Estimate
 from safetyvalve.training.folder import RunFolder, environment
 from safetyvalve.training.forward import Forward
@@ -35,9 +36,11 @@ from safetyvalve.training.settings import (
 )
 
 __all__ = [
+    "ALGORITHMS",
     "BASELINES",
     "DEFAULT_ETA",
     "OBJECTIVES",
+    "Algorithm",
     "Baseline",
     "Checkpointing",
     "DataSource",

@@ -178,14 +178,15 @@ class RunFolder:
             if file.name > _sample_name(step):
                 file.unlink()
 
-    def save_model(self, *parts: SavesPretrained) -> None:
-        """``model/``, whole or not at all."""
-        partial = self.path / "model.tmp"
+    def save_model(self, *parts: SavesPretrained, name: str = "model") -> None:
+        """``model/``, whole or not at all. A run that has it is finished: what else is saved comes before."""
+        partial = self.path / f"{name}.tmp"
         shutil.rmtree(partial, ignore_errors=True)
-        with explain_full_disk(self.path, "the trained model"):
+        with explain_full_disk(self.path, f"the trained {name}"):
             for part in parts:
                 part.save_pretrained(partial)
-            partial.replace(self.path / "model")
+            shutil.rmtree(self.path / name, ignore_errors=True)  # of a run that was stopped between the two
+            partial.replace(self.path / name)
 
 
 def read_config(run: Path) -> dict[str, Any]:

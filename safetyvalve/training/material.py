@@ -21,6 +21,7 @@ from safetyvalve.data import (
     tokenize_examples,
 )
 from safetyvalve.errors import DataError, RunError
+from safetyvalve.models import cache_folder
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.settings import DataSource
 
@@ -71,7 +72,9 @@ def tokenize_split(
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     # The split came before rows are left out, so that the held-out conversations do not depend on model and limit.
     apart = set(map(id, split.held_out))
-    done = tokenize_examples(loaded.examples, tokenizer, max_length=limit, on_long=source.on_long)
+    done = tokenize_examples(
+        loaded.examples, tokenizer, max_length=limit, on_long=source.on_long, cache_folder=cache_folder() / "tokens"
+    )
     report = examine(loaded, Reading(name, tokenizer, limit, source.on_long, done))
     refuse_dropped(report, source.max_drop)
     both = list(zip(done.kept, done.examples, strict=True))
@@ -88,6 +91,7 @@ def compare_environments(before: Mapping[str, Any], now: Mapping[str, Any], outp
         ("sft_data_sha256", "SFT file"),
         ("train_ids_sha256", "choice of training examples"),
         ("model_sha256", "model that training started from"),
+        ("reward_sha256", "reward model"),
     ):
         if before.get(key) != now.get(key):
             raise RunError(

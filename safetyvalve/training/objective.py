@@ -17,7 +17,7 @@ from safetyvalve.objectives.regularizers import check_eta, check_reduction
 from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.trees import Tree
 
-__all__ = ["DEFAULT_ETA", "OBJECTIVES", "Objective", "ReferencedExample", "Terms", "Totals"]
+__all__ = ["DEFAULT_ETA", "MAXIMIN", "OBJECTIVES", "Objective", "ReferencedExample", "Terms", "Totals"]
 
 DEFAULT_ETA = 0.05
 """Chosen by the sweep in docs/eta.md."""
@@ -26,6 +26,10 @@ START_ETA = 3.0
 
 OBJECTIVES = ("rpo", "dpo", "ipo", "sft")
 """Names that ``--objective`` accepts. ``rpo`` is ``dpo`` plus eta * beta * ``sft``."""
+
+MAXIMIN = "maximin"
+"""What ``--algorithm maximin`` has in place of an objective: no loss on comparisons moves its policy, and the meters
+report DPO's of its implicit reward."""
 
 
 _OWNERS = {"eta": ("rpo",), "reduction": ("rpo", "sft"), "max_displacement": ("rpo",)}
@@ -110,7 +114,7 @@ class Objective:
     """A named objective and its coefficients.
 
     Args:
-        name: one of :data:`OBJECTIVES`.
+        name: one of :data:`OBJECTIVES`, or :data:`MAXIMIN`.
         beta: strength of the KL regularisation, above 0. It also scales the implicit reward.
         eta: weight of the SFT term, at least 0; of ``rpo`` only, where None takes the default. With
             ``max_displacement`` it is where eta starts.
@@ -131,7 +135,7 @@ class Objective:
     max_displacement: float | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in OBJECTIVES:
+        if self.name not in (*OBJECTIVES, MAXIMIN):
             raise UsageError(f"objective is '{self.name}'; accepted: {', '.join(OBJECTIVES)}.")
         start = DEFAULT_ETA if self.max_displacement is None else START_ETA
         for option, otherwise in (("eta", 0.0), ("reduction", "sum"), ("max_displacement", None)):
@@ -160,7 +164,7 @@ class Objective:
     @staticmethod
     def without_foreign(values: Mapping[str, Any]) -> dict[str, Any]:
         """Resolved settings without the coefficients that their objective does not take."""
-        return {k: v for k, v in values.items() if values["name"] in _OWNERS.get(k, OBJECTIVES)}
+        return {k: v for k, v in values.items() if values["name"] in _OWNERS.get(k, (*OBJECTIVES, MAXIMIN))}
 
     @property
     def sft_weight(self) -> float:
@@ -206,7 +210,7 @@ class Objective:
         preference = torch.zeros_like(policy_w)
         if self.name != "sft":
             extra = {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
-            loss = PREFERENCE_LOSSES["dpo" if self.name == "rpo" else self.name]
+            loss = PREFERENCE_LOSSES["dpo" if self.name in ("rpo", MAXIMIN) else self.name]
             preference = loss(policy_w, policy_l, ref_w, ref_l, beta=self.beta, **extra)
         # The chosen responses as baseline are gathered once: twice would move the last bits of their gradients.
         policy_b = policy_w if place == winner else policy_logps[base]

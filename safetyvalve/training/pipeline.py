@@ -6,6 +6,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -36,6 +37,7 @@ from safetyvalve.training.baseline_plan import BaselinePlan, Carried
 from safetyvalve.training.estimate import Estimate, estimate_run
 from safetyvalve.training.folder import RunFolder, environment, read_config
 from safetyvalve.training.material import choose, compare_environments, tokenize_split
+from safetyvalve.training.maximin import Opponent
 from safetyvalve.training.meaning import meaning_lines, meaning_of
 from safetyvalve.training.preview import preview_batch
 from safetyvalve.training.progress import Progress
@@ -74,6 +76,8 @@ class _Prepared(NamedTuple):
     held_out: list[tuple[PreferenceExample, TokenizedExample]]
     report: DataReport
     train_ids: list[str]
+    examples: list[PreferenceExample]
+    """Those trained on."""
 
 
 def run_training(
@@ -83,6 +87,7 @@ def run_training(
     scorer: Scorer | None = None,
     progress: Progress | None = None,
     resume: bool = False,
+    profiled: bool = False,
 ) -> TrainingResult:
     """Train as ``settings`` say and leave config.yaml, environment.json, data_report.json, settings.json,
     metrics.jsonl, samples/ and model/ with its model card in ``output``.
@@ -93,6 +98,7 @@ def run_training(
         scorer: the function that ``settings.scorer`` names.
         progress: what a person sees; None says nothing.
         resume: go on from the folder's last checkpoint; the data and the model must be what they were.
+        profiled: also say where a step's time goes, and leave it in profile.json.
 
     Raises:
         SafetyValveError: a setting, the data, the model or the folder cannot be used. What was refused before anything
@@ -103,7 +109,10 @@ def run_training(
     source = _read(settings, progress)
     folder = RunFolder(output, resume=resume)
     try:
-        result = _run(settings, source, folder, train_policy, scorer=scorer, progress=progress, resume=resume)
+        if profiled and settings.algorithm.name == "maximin":
+            raise UsageError("profile has no meaning for the algorithm 'maximin', whose steps it cannot tell apart.")
+        train: Callable[..., TrainingResult] = partial(train_policy, profiled=profiled)
+        result = _run(settings, source, folder, train, scorer=scorer, progress=progress, resume=resume)
         from safetyvalve.report.card import write_card  # its package loads matplotlib
 
         write_card(folder.path)
@@ -125,6 +134,11 @@ def dry_run(settings: RunSettings, *, scorer: Scorer | None = None, progress: Pr
     Raises:
         SafetyValveError: what :func:`run_training` would raise; or the run does not fit into memory.
     """
+    if settings.algorithm.name == "maximin":
+        raise UsageError(
+            "dry_run has no meaning for the algorithm 'maximin': it measures the steps of a loss on comparisons, and "
+            "these sample answers and train a reward too. Run a few: --steps 2."
+        )
     started = time.perf_counter()
     progress = progress or Progress(enabled=False)
     preview: list[str] = []
@@ -202,6 +216,10 @@ def _run(
     )
     if plan.sft is not None:
         now["sft_data_sha256"] = plan.sft.report.sha256
+    opponent = None
+    if settings.algorithm.name == "maximin":
+        opponent = Opponent(settings.algorithm, [*data.examples, *(e for e, _ in data.held_out)])
+        now["reward_sha256"] = opponent.sha256
     before = folder.read_json("environment.json") if resume else None
     if before:
         compare_environments(before, now, folder.path, progress)
@@ -229,6 +247,7 @@ def _run(
         fine_tuning=settings.fine_tuning,
         valve=settings.valve,
         base=base_record(settings.model.model, model, four_bit=four_bit),
+        opponent=opponent,
         resume=resume,
         scorer=scorer,
         proxy=proxy,
@@ -342,4 +361,4 @@ def _prepare(
         folder=folder,
     )
     measured = list(zip((e for e, _ in done.held_out), carried.held_out, strict=True))
-    return _Prepared(carried, measured, report, [t.id for _, t in done.train])
+    return _Prepared(carried, measured, report, [t.id for _, t in done.train], [e for e, _ in done.train])

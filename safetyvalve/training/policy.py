@@ -15,6 +15,7 @@ from safetyvalve.training.baseline import SftPool
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import Objective, ReferencedExample, Terms, Totals
+from safetyvalve.training.profiling import StepProfiler
 from safetyvalve.training.trainer import TreeTrainer, refuse_non_finite, resident_gib
 
 __all__ = ["Constraint", "PolicyTrainer", "step_meters"]
@@ -63,6 +64,7 @@ class PolicyTrainer(TreeTrainer):
         super().__init__(**kwargs)
         self.objective, self.forward, self.sft_pool = objective, forward, sft_pool
         self.constraint = constraint
+        self.profiler: StepProfiler | None = None
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Gradient of one optimizer step; returns its loss, detached."""
@@ -76,7 +78,10 @@ class PolicyTrainer(TreeTrainer):
         loss = torch.zeros((), device=self.args.device)
         with self.forward.attention(self.model):
             steered = self._steer()
-            for group in self.forward.split(inputs):
+            groups = self.forward.split(inputs)
+            if self.profiler is not None:
+                self.profiler.computes(self.model, [[e.tree for e in group] for group in groups])
+            for group in groups:
                 terms = self.terms(group, totals)
                 part = terms.loss(totals)
                 refuse_non_finite(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.utils.data import Dataset
@@ -38,6 +39,7 @@ from safetyvalve.training.memory import check_weights_fit
 from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import Objective, ReferencedExample
 from safetyvalve.training.policy import Constraint, PolicyTrainer
+from safetyvalve.training.profiling import SKIPPED, StepProfiler
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.sampling import Probe, SampleMeter
 from safetyvalve.training.saving import TrainedModel
@@ -47,6 +49,10 @@ from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, 
 from safetyvalve.training.trackers import RecordedArguments, Trackers
 from safetyvalve.training.trainer import resident_gib
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
+from safetyvalve.trees.decoder import own_layers
+
+if TYPE_CHECKING:
+    from safetyvalve.training.maximin import MaximinTrainer, Opponent
 
 __all__ = [
     "TrainingResult",
@@ -97,7 +103,9 @@ class _Evaluate(TrainerCallback):
     ) -> None:
         self.held_out, self.samples, self.folder, self.every = held_out, samples, folder, every
         self.progress, self.alarms, self.selection, self.stop = progress, alarms, selection, stop
-        self.trainer: PolicyTrainer | None = None
+        self.more: Callable[[Sequence[dict[str, Any]]], Mapping[str, float]] = lambda records: {}
+        """What else is measured, from the samples' records, which it may add to."""
+        self.trainer: PolicyTrainer | MaximinTrainer | None = None
         # A resumed run goes on counting where its last evaluation was.
         spent = max((m["seconds"] for m in folder.metrics() if m["kind"] == "evaluation"), default=0.0)
         self.started = time.perf_counter() - spent
@@ -135,6 +143,7 @@ class _Evaluate(TrainerCallback):
         values = self.held_out._replace(objective=self.trainer.objective).measure(policy)
         sampled, records = self.samples.measure(policy)
         values |= sampled
+        values |= self.more(records)
         values |= {"resident_gib": resident_gib(), "seconds": time.perf_counter() - self.started}
         self.folder.append_metrics({"kind": "evaluation", "step": step, **values})
         if records:
@@ -165,12 +174,14 @@ def train_policy(
     fine_tuning: FineTuning | None = None,
     valve: Valve | None = None,
     base: BaseModel | None = None,
+    opponent: Opponent | None = None,
     resume: bool = False,
     scorer: Scorer | None = None,
     proxy: Proxy | None = None,
     held_out_member: Proxy | None = None,
     observed: Sequence[Probe] | None = None,
     progress: Progress | None = None,
+    profiled: bool = False,
 ) -> TrainingResult:
     """Train ``model`` in place and leave the record and the trained model in ``folder``.
 
@@ -188,12 +199,14 @@ def train_policy(
         fine_tuning: which weights are trained and how they are saved; None trains all.
         valve: which weights become the model and what ends the run early; None takes the last and never does.
         base: where ``model`` comes from, for the record beside the trained one.
+        opponent: the reward model that the policy plays against; None trains on the comparisons themselves.
         resume: go on from the last checkpoint in ``folder``, or from the start where there is none. On the CPU, with as
             many threads as before, the result is bitwise that of a run that was never stopped.
         scorer: independent score of samples, never used in training.
         proxy, held_out_member: reward models that score the samples too.
         observed: prompts that are sampled instead of held-out ones.
         progress: what a person sees; None says nothing.
+        profiled: watch some steps and leave profile.json, see :mod:`safetyvalve.training.profiling`.
 
     Raises:
         EngineError: the engine asked for is not exact for this model.
@@ -228,14 +241,16 @@ def train_policy(
     measured += sft.held_out[: observation.held_out_examples] if sft is not None else []
     control = control_examples(held_out, sft, objective, observation, progress)
     # Before there is an adapter: the cache's entry is that of the base's weights, whatever is trained from them.
-    referenced = _with_reference(
-        model,
-        [*train, *joining, *measured, *control],
-        choice,
-        optimization,
-        reference_cache=reference_cache,
-        progress=progress,
-    )
+    # An adapter leaves the layers to the model: policy and reference are equal at step 0 if both compute alike.
+    with own_layers() if fine_tuning.adapts else nullcontext():
+        referenced = _with_reference(
+            model,
+            [*train, *joining, *measured, *control],
+            choice,
+            optimization,
+            reference_cache=reference_cache,
+            progress=progress,
+        )
     begin = len(train) + len(joining)
     pool = referenced[len(train) : begin]
     policies = split_policy(model, fine_tuning, seed=optimization.seed)
@@ -262,6 +277,10 @@ def train_policy(
     valve = valve or Valve()
     selection = Selection(folder) if valve.select == "independent" else None
     trackers = trackers or Trackers()
+    game = None
+    if opponent is not None:
+        ids = [t.id for t in train], [e.id for e, _ in held_out[: observation.held_out_examples]]
+        game = opponent.start(optimization, train=ids[0], held_out=ids[1], progress=progress)
     constraint = None
     if objective.max_displacement is not None:
         multiplier = DisplacementMultiplier(objective.max_displacement, start=objective.eta)
@@ -279,26 +298,40 @@ def train_policy(
             selection,
             stop,
         )
-        trainer = PolicyTrainer(
-            model=policies.policy,
-            args=trainer_arguments(folder.path, optimization, trackers),
-            train_dataset=_Examples(referenced[: len(train)]),
-            objective=objective,
-            forward=forward,
-            sft_pool=SftPool(pool, per_step=sft.per_step, seed=optimization.seed) if sft is not None else None,
-            constraint=constraint,
-            callbacks=[
+        if game is not None:
+            evaluate.more = game.measure
+        common: dict[str, Any] = {
+            "args": trainer_arguments(folder.path, optimization, trackers),
+            "train_dataset": _Examples(referenced[: len(train)]),
+            "forward": forward,
+            "callbacks": [
                 # Before the first evaluation, which they are told of.
                 *trackers.callbacks(folder.path, resumed_after=resumed_after),
                 evaluate,
                 progress.callback(),
                 CheckpointCallback((checkpointing or Checkpointing()).every, stop),
             ],
-        )
+        }
+        trainer: PolicyTrainer | MaximinTrainer
+        if game is not None:
+            trainer = game.trainer(policies, tokenizer, objective=objective, **common)
+        else:
+            joined = SftPool(pool, per_step=sft.per_step, seed=optimization.seed) if sft is not None else None
+            trainer = PolicyTrainer(
+                model=policies.policy, objective=objective, sft_pool=joined, constraint=constraint, **common
+            )
         for callback in (ProgressCallback, PrinterCallback):  # ours says the same in one line
             trainer.remove_callback(callback)
         evaluate.trainer = trainer
+        if profiled and isinstance(trainer, PolicyTrainer):
+            counted = choice.engine == "tree" and not fine_tuning.adapts
+            trainer.profiler = StepProfiler(forward, counted=counted)
+            trainer.add_callback(trainer.profiler)
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        if isinstance(trainer, PolicyTrainer) and trainer.profiler is not None:
+            _tell(trainer.profiler, folder, progress)
+        if game is not None:
+            folder.save_model(game.saved(), name="reward")
         if selection is not None:
             selected = select(selection, policies.policy, meter, probes, observation.prompts, optimization.seed)
             folder.write_json("selection.json", selected)
@@ -307,6 +340,16 @@ def train_policy(
     for left in ("checkpoints", "selected"):
         shutil.rmtree(folder.path / left, ignore_errors=True)
     return TrainingResult(folder.path, choice, time.perf_counter() - started)
+
+
+def _tell(profiler: StepProfiler, folder: RunFolder, progress: Progress) -> None:
+    found = profiler.result()
+    if found is None:
+        progress.line(f"no profile: the run has no more steps than the {SKIPPED} that warm up")
+        return
+    found.write(folder.path / "profile.json")
+    for line in found.lines():
+        progress.line(line)
 
 
 def control_examples(

@@ -13,7 +13,8 @@ import torch
 from safetyvalve.data.limits import OnLong
 from safetyvalve.diagnostics.alarms import ALARMS
 from safetyvalve.errors import UsageError
-from safetyvalve.training.objective import Objective
+from safetyvalve.training.algorithm import Algorithm
+from safetyvalve.training.objective import MAXIMIN, Objective
 from safetyvalve.training.trackers import check_known
 
 __all__ = [
@@ -371,6 +372,7 @@ class Valve:
 
 _OPTION_NAMES = {
     ("objective", "name"): "objective",
+    ("algorithm", "name"): "algorithm",
     ("baseline", "kind"): "baseline",
     ("observation", "every"): "eval_every",
     ("observation", "prompts"): "sample_prompts",
@@ -386,6 +388,7 @@ class RunSettings:
     name: str
     source: DataSource
     model: ModelSource = field(default_factory=ModelSource)
+    algorithm: Algorithm = field(default_factory=Algorithm)
     objective: Objective = field(default_factory=Objective)
     baseline: Baseline = field(default_factory=Baseline)
     optimization: Optimization = field(default_factory=Optimization)
@@ -399,6 +402,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "optimization", self.optimization.resolved(self.fine_tuning))
+        self._check_algorithm()
         if self.observation.sample_from == "serving" and self.source.serving_prompts is None:
             raise UsageError("sample_from is 'serving', and there are no serving prompts. Add --serving-prompts FILE.")
         kind, objective = self.baseline.kind, self.objective.name
@@ -438,6 +442,28 @@ class RunSettings:
         for option in (o for o, asked in wanted.items() if asked and lacks["proxy-gap"]):
             value = getattr(self.valve, option)
             raise UsageError(f"{option} is '{value}', which needs {needs['proxy-gap']}. Add it, or leave {option} out.")
+
+    def _check_algorithm(self) -> None:
+        algorithm, objective = self.algorithm.name, self.objective.name
+        if algorithm == "direct" and objective == MAXIMIN:
+            raise UsageError(
+                "objective 'maximin' is an algorithm. Take --algorithm maximin, and leave --objective out."
+            )
+        if algorithm == "maximin" and objective != MAXIMIN:
+            raise UsageError(
+                f"objective '{objective}' has no meaning for the algorithm 'maximin', whose policy follows a reward "
+                "and no loss on comparisons. Leave it out."
+            )
+        if algorithm == "maximin" and self.observation.proxy is not None:
+            raise UsageError(
+                f"proxy '{self.observation.proxy}' has no meaning for the algorithm 'maximin', whose own reward is the "
+                "proxy of its samples. Leave it out."
+            )
+        if algorithm == "maximin" and self.baseline.kind != "chosen":
+            raise UsageError(
+                f"baseline '{self.baseline.kind}' has no meaning for the algorithm 'maximin', whose baseline is the "
+                "chosen responses. Leave it out."
+            )
 
     def flat(self) -> dict[str, Any]:
         """All settings by the names of the command line's options, as ``config.yaml`` holds them."""
@@ -486,6 +512,7 @@ class RunSettings:
 _GROUPS: dict[str, type[Any]] = {
     "model": ModelSource,
     "source": DataSource,
+    "algorithm": Algorithm,
     "objective": Objective,
     "baseline": Baseline,
     "optimization": Optimization,

@@ -68,7 +68,7 @@ class SampledReference(ReferenceCache):
 
 
 class Scratch(RunFolder):
-    def save_model(self, *parts: SavesPretrained) -> None:
+    def save_model(self, *parts: SavesPretrained, name: str = "model") -> None:
         """Nothing: the model is thrown away."""
 
 

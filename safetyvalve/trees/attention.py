@@ -22,13 +22,14 @@ from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from safetyvalve.errors import EngineError
+from safetyvalve.trees.copies import kept_copies
 from safetyvalve.trees.flex import block_mask, flex_row
 from safetyvalve.trees.kernel import arithmetic_dtype, attend
 from safetyvalve.trees.plan import PackedRow, PositionRule
 from safetyvalve.trees.support import refusal
 from safetyvalve.trees.tiles import Tile, tiles
 
-__all__ = ["Kernel", "current_row", "tree_attention"]
+__all__ = ["Kernel", "current_row", "tiles_of_mask", "tree_attention"]
 
 Kernel = Literal["matrix", "flex"]
 _NAMES: dict[Kernel, str] = {"matrix": "safetyvalve_tree", "flex": "safetyvalve_flex"}
@@ -64,6 +65,12 @@ class _LayerMask:
         return block_mask(self.row, self.rule)
 
 
+def tiles_of_mask(mask: Any, dtype: torch.dtype) -> tuple[tuple[Tile, ...], ...]:
+    """Tiles of every tree by what a layer was given for a mask."""
+    assert isinstance(mask, _LayerMask)
+    return mask.tiles(dtype)
+
+
 def _plan_as_mask(*_: Any, mask_function: PositionRule, **__: Any) -> _LayerMask | None:
     row = _current.get()
     return None if row is None else _LayerMask(row, mask_function)
@@ -95,8 +102,8 @@ def _tree_attention(
     parts = [
         _one_tree(
             query[:, :, s.start : s.stop],
-            key[:, :, s.start : s.stop],
-            value[:, :, s.start : s.stop],
+            s.seen(key),
+            s.seen(value),
             allowed,
             scaling,
             softcap,
@@ -157,24 +164,25 @@ def _one_tree(
 ) -> Tensor:
     """What the tiles do not do: soft caps, sinks and dropout, on the whole square of a tree.
 
-    [1, head, token, dim] in, [1, head, token, value dim] out; ``sinks`` [head] are scores that draw weight away.
+    [1, head, token, dim] with keys and values [1, key head, key, dim] in, [1, head, token, value dim] out; ``sinks``
+    [head] are scores that draw weight away.
     """
     batch, heads, tokens, dim = query.shape
-    groups = key.shape[1]
+    groups, keys = key.shape[1:3]
     # Heads that share keys are stacked along the token axis: one product a key head, nothing repeated.
     stacked = query.reshape(batch, groups, heads // groups * tokens, dim)
     scores = (stacked * scaling) @ key.transpose(-1, -2)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    scores = scores.view(batch, groups, heads // groups, tokens, tokens).masked_fill(~allowed, float("-inf"))
+    scores = scores.view(batch, groups, heads // groups, tokens, keys).masked_fill(~allowed, float("-inf"))
     if sinks is not None:
         column = sinks.view(1, groups, heads // groups, 1, 1).expand(batch, -1, -1, tokens, 1)
         scores = torch.cat([scores, column.to(scores.dtype)], dim=-1)
     accurate = torch.promote_types(scores.dtype, torch.float32)
-    weights = torch.softmax(scores, dim=-1, dtype=accurate)[..., :tokens].to(value.dtype)
+    weights = torch.softmax(scores, dim=-1, dtype=accurate)[..., :keys].to(value.dtype)
     if dropout:
         weights = F.dropout(weights, dropout)
-    out = weights.reshape(batch, groups, heads // groups * tokens, tokens) @ value
+    out = weights.reshape(batch, groups, heads // groups * tokens, keys) @ value
     return out.view(batch, heads, tokens, value.shape[-1])
 
 
@@ -189,7 +197,8 @@ def tree_attention(model: PreTrainedModel, *, kernel: Kernel = "matrix") -> Iter
     """Within it the model attends by trees; its own attention is restored afterwards.
 
     :func:`safetyvalve.trees.response_logps` enters it by itself. Enter it around forward *and* backward when
-    layers are recomputed in the backward pass, or to choose the kernel. Nesting is harmless: the outermost counts.
+    layers are recomputed in the backward pass, around several micro-batches, or to choose the kernel. The weights must
+    not change within it. Nesting is harmless: the outermost counts.
 
     Args:
         model: any that takes its attention from the registry of transformers.
@@ -211,7 +220,8 @@ def tree_attention(model: PreTrainedModel, *, kernel: Kernel = "matrix") -> Iter
         )
     model.set_attn_implementation(_NAMES[kernel])
     try:
-        yield
+        with kept_copies():
+            yield
     finally:
         model.set_attn_implementation(before)
 

@@ -25,11 +25,13 @@ def block_mask(row: PackedRow, rule: PositionRule = causal, *, block_size: int =
     """
     tree = torch.cat([s.positions.new_full((s.stop - s.start,), i) for i, s in enumerate(row.segments)])
     branch = torch.cat([s.branch for s in row.segments])
+    root = torch.cat([s.positions.new_full((s.stop - s.start,), s.root) for s in row.segments])
     place = row.position_ids
 
     def allowed(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         own = (branch[key] == 0) | (branch[key] == branch[query])
-        return (tree[query] == tree[key]) & own & rule(batch, head, place[query], place[key])
+        own = ((tree[query] == tree[key]) & own) | (key < root[query])
+        return own & rule(batch, head, place[query], place[key])
 
     length = len(row.input_ids)
     return create_block_mask(

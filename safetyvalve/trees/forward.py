@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from safetyvalve.errors import EngineError, UsageError
-from safetyvalve.trees.attention import current_row, tree_attention
+from safetyvalve.trees.attention import current_row, tiles_of_mask, tree_attention
+from safetyvalve.trees.decoder import written_out_layers
 from safetyvalve.trees.head import response_token_logps, sparse_embedding_gradient
 from safetyvalve.trees.padded import padded_logps
 from safetyvalve.trees.plan import Engine, PackedRow, Tree, pack_row
@@ -65,12 +66,12 @@ def response_logps(
     if engine not in ("tree", "padded"):
         raise UsageError(f"engine is '{engine}'; accepted here: tree, padded.")
     model = underlying(model)
-    row = pack_row(trees, model.device)
+    row = pack_row(trees, model.device, shared=engine == "tree", ends=engine != "tree")
     if engine == "padded":
         tokens = padded_logps(model, trees)
     else:
         with sparse_embedding_gradient(model):
-            hidden = packed_hidden_states(model, row)[row.predictor]
+            hidden = packed_hidden_states(model, row, row.predictor)
         tokens = response_token_logps(model, hidden, row.target, chunk=chunk)
     return ResponseLogps(tokens, row.owner, torch.bincount(row.owner, minlength=row.n_responses))
 
@@ -99,15 +100,25 @@ def body_of(model: PreTrainedModel) -> PreTrainedModel:
     return body
 
 
-def packed_hidden_states(model: PreTrainedModel, row: PackedRow) -> Tensor:
-    """[token, hidden]: the model's last hidden states over a packed row."""
-    check_length(model, int(row.position_ids.max()) + 1)
+def packed_hidden_states(model: PreTrainedModel, row: PackedRow, at: Tensor | None = None) -> Tensor:
+    """[token, hidden]: the model's last hidden states over a packed row.
+
+    Args:
+        model: a causal language model or a classifier on one.
+        row: its trees.
+        at: int64, indices in the row in any order, also repeated: whose states are wanted; None for all. The last layer
+            of models of the plain form then computes no others, as far as it can.
+    """
+    check_length(model, row.longest)
     ids = row.input_ids[None]
     body = body_of(model)
-    with tree_attention(model), current_row(row):
+    wanted, place = (None, None) if at is None else at.unique(return_inverse=True)
+    with tree_attention(model), current_row(row), written_out_layers(body, tiles_of_mask, wanted) as written_out:
         # Without a mask transformers would take the restarting positions for packed sequences of its own kind.
         output = body(
             input_ids=ids, position_ids=row.position_ids[None], attention_mask=torch.ones_like(ids), use_cache=False
         )
     hidden: Tensor = output.last_hidden_state[0]
-    return hidden
+    if at is None:
+        return hidden
+    return hidden[place if written_out else at]

@@ -13,12 +13,16 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from safetyvalve.errors import EngineError
+from safetyvalve.trees.copies import copy_of
 from safetyvalve.trees.kernel import arithmetic_dtype
 
 __all__ = ["chunked_logps", "logits_function", "response_token_logps", "sparse_embedding_gradient"]
 
 CHUNK = 256
 """Positions a chunk: with 49,152 words in the vocabulary its fp32 logits take 50 MB."""
+
+ROWS = 16
+"""Positions whose logits go through softmax together."""
 
 KEPT_BYTES = 2**28
 """Probabilities of a micro-batch's response tokens up to which they stay for the backward pass, which otherwise
@@ -77,21 +81,24 @@ def sparse_embedding_gradient(model: PreTrainedModel) -> Iterator[None]:
 class _LinearLogps(torch.autograd.Function):
     """Log-softmax of ``hidden @ weight.T`` at the targets.
 
-    Each position's gradient is its probabilities, minus one at the target, times one number that is known later only:
-    so the forward pass leaves the probabilities, and the backward pass is two products over all positions.
+    Each position's gradient is minus its probabilities, plus one at the target, times one number that is known later
+    only: so the forward pass leaves the probabilities, and the backward pass is two products over all positions, of
+    which that number scales the narrow side.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, chunk: int) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
-            matrix = weight.to(hidden.dtype)
+            matrix = copy_of(weight, hidden.dtype, lambda: weight.to(hidden.dtype))
             needs = any(ctx.needs_input_grad[:2])
             keep = needs and len(target) * len(weight) * hidden.element_size() <= KEPT_BYTES
             kept = hidden.new_empty(len(target), len(weight)) if keep else None
             logps = hidden.new_empty(len(target), dtype=torch.float32)
             for first in range(0, len(target), chunk):
                 part = slice(first, first + chunk)
-                logps[part] = _softmax(hidden[part], matrix, target[part], None if kept is None else kept[part])
+                out = None if kept is None else kept[part]
+                scores = torch.mm(hidden[part], matrix.t(), out=out)
+                _softmax_(scores, target[part], logps[part], wanted=keep)
         ctx.save_for_backward(hidden, weight, matrix if needs else None, target, kept)
         ctx.chunk = chunk
         return logps
@@ -101,38 +108,46 @@ class _LinearLogps(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         hidden, weight, matrix, target, kept = ctx.saved_tensors
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
+        factor = upstream[:, None].to(hidden.dtype)
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight: Tensor | None = None
+        scaled = hidden * factor
         step = ctx.chunk if kept is None else len(target)
         with torch.autocast(hidden.device.type, enabled=False):
             for first in range(0, len(target), step):
                 part = slice(first, first + step)
-                factor = -upstream[part, None].to(hidden.dtype)
                 if kept is None:
-                    slope = hidden.new_empty(len(factor), len(weight))
-                    _softmax(hidden[part], matrix, target[part], slope)
-                    slope *= factor
+                    probabilities = hidden[part] @ matrix.t()
+                    _softmax_(probabilities, target[part], upstream.new_empty(len(probabilities)), wanted=True)
                 else:
-                    slope = kept * factor
-                slope[torch.arange(len(slope), device=slope.device), target[part]] += upstream[part].to(slope.dtype)
+                    probabilities = kept
                 if grad_hidden is not None:
-                    torch.mm(slope, matrix, out=grad_hidden[part])
+                    torch.mm(probabilities, matrix, out=grad_hidden[part])
                 if wants_weight:
-                    product = slope.t() @ hidden[part]
+                    product = probabilities.t() @ scaled[part]
                     grad_weight = product.to(weight.dtype) if grad_weight is None else grad_weight.add_(product)
+            if grad_hidden is not None:
+                grad_hidden = matrix[target].sub_(grad_hidden).mul_(factor)
+            if grad_weight is not None:
+                grad_weight.neg_().index_add_(0, target, scaled.to(weight.dtype))
         return grad_hidden, grad_weight, None, None
 
 
-def _softmax(hidden: Tensor, matrix: Tensor, target: Tensor, out: Tensor | None) -> Tensor:
-    """fp32 log-probabilities [token] of the targets; the probabilities of all words into ``out`` [token, word]."""
-    scores = (hidden @ matrix.t()).float()
-    scores -= scores.amax(-1, keepdim=True)
-    wanted = scores.gather(-1, target[:, None])[:, 0]
-    total = scores.exp_().sum(-1, keepdim=True)
-    if out is not None:
-        torch.mul(scores, total.reciprocal(), out=scores)
-        out.copy_(scores)
-    return wanted - total[:, 0].log()
+def _softmax_(scores: Tensor, target: Tensor, logps: Tensor, *, wanted: bool) -> None:
+    """Fill in the targets' fp32 log-probabilities [token]; where ``wanted``, scores become probabilities in place.
+
+    Some rows at a time, so that the passes over them stay in the processor's caches.
+    """
+    for rows, aims, out in zip(scores.split(ROWS), target.split(ROWS), logps.split(ROWS), strict=True):
+        exact = rows.float()  # the scores themselves where they are fp32: nobody reads them afterwards
+        exact -= exact.amax(-1, keepdim=True)
+        aimed = exact.gather(-1, aims[:, None])[:, 0]
+        total = exact.exp_().sum(-1, keepdim=True)
+        if wanted:
+            exact *= total.reciprocal()
+            if exact is not rows:
+                rows.copy_(exact)
+        torch.sub(aimed, total[:, 0].log(), out=out)
 
 
 def _after_head(model: PreTrainedModel) -> tuple[float | None, float | None]:

@@ -5,6 +5,7 @@ Autograd through slices, masks and scalings costs more than the products themsel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from safetyvalve.trees.tiles import Tile
 
-__all__ = ["arithmetic_dtype", "attend"]
+__all__ = ["arithmetic_dtype", "attend", "attend_backward", "attend_forward"]
 
 KEPT_TOKENS = 768
 """Tokens of a tree up to which the attention weights stay for the backward pass; longer ones are computed again, so
@@ -49,16 +50,8 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, trees: tuple[tuple[Tile, ...], ...], scaling: float
     ) -> Tensor:
-        out = value.new_empty(query.shape[1], query.shape[0], value.shape[2])
-        kept: list[Tensor | None] = []
         with torch.autocast(query.device.type, enabled=False):
-            for tree in trees:
-                keep = ctx.needs_input_grad[0] and tree[-1].stop - tree[0].start <= KEPT_TOKENS
-                for tile in tree:
-                    weights = _weights(_stacked(query, tile, len(key)) * scaling, tile.gather(key), tile.bias)
-                    part = weights @ tile.gather(value)
-                    out[tile.start : tile.stop] = _unstacked(part, tile, len(query)).transpose(0, 1)
-                    kept.append(weights if keep else None)
+            out, kept = attend_forward(query, key, value, trees, scaling, keep=ctx.needs_input_grad[0])
         ctx.save_for_backward(query, key, value, *(w for w in kept if w is not None))
         ctx.has = [w is not None for w in kept]
         ctx.trees, ctx.scaling = trees, scaling
@@ -68,24 +61,65 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, *saved = ctx.saved_tensors
-        groups, kept = len(key), iter(saved)
-        grad_query = torch.empty_like(query)
-        # Several tiles add to a key: in bf16 each sum would lose digits.
-        wide = torch.promote_types(key.dtype, torch.float32)
-        grad_key, grad_value = torch.zeros_like(key, dtype=wide), torch.zeros_like(value, dtype=wide)
-        upstream = upstream.transpose(0, 1)
+        weights = iter(saved)
+        kept = [next(weights) if has else None for has in ctx.has]
+        grads = (torch.empty_like(query), torch.empty_like(key), torch.empty_like(value))
         with torch.autocast(query.device.type, enabled=False):
-            for tile, has in zip((t for tree in ctx.trees for t in tree), ctx.has, strict=True):
-                rows, keys = _stacked(query, tile, groups) * ctx.scaling, tile.gather(key)
-                weights = next(kept) if has else _weights(rows, keys, tile.bias)
-                above = _stacked(upstream, tile, groups)
-                tile.scatter_add(grad_value, weights.transpose(1, 2) @ above)
-                slope = above @ tile.gather(value).transpose(1, 2)
-                slope = torch._softmax_backward_data(slope, weights, -1, weights.dtype)
-                part = (slope @ keys).mul_(ctx.scaling)
-                grad_query[:, tile.start : tile.stop] = _unstacked(part, tile, len(query))
-                tile.scatter_add(grad_key, slope.transpose(1, 2) @ rows)
-        return grad_query, grad_key.to(key.dtype), grad_value.to(value.dtype), None, None
+            attend_backward(upstream, query, key, value, ctx.trees, ctx.scaling, kept, grads)
+        return *grads, None, None
+
+
+def attend_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    trees: tuple[tuple[Tile, ...], ...],
+    scaling: float,
+    *,
+    keep: bool,
+) -> tuple[Tensor, list[Tensor | None]]:
+    """:func:`attend` without autograd, and each tile's weights where ``keep`` and :data:`KEPT_TOKENS` allow."""
+    out = value.new_empty(query.shape[1], query.shape[0], value.shape[2])
+    kept: list[Tensor | None] = []
+    for tree in trees:
+        short = tree[-1].stop - tree[0].start <= KEPT_TOKENS
+        for tile in tree:
+            weights = _weights(_stacked(query, tile, len(key)) * scaling, tile.gather(key), tile.bias)
+            part = weights @ tile.gather(value)
+            out[tile.start : tile.stop] = _unstacked(part, tile, len(query)).transpose(0, 1)
+            kept.append(weights if keep and short else None)
+    return out, kept
+
+
+def attend_backward(
+    upstream: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    trees: tuple[tuple[Tile, ...], ...],
+    scaling: float,
+    kept: Sequence[Tensor | None],
+    grads: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Gradients of query, key and value into ``grads``, shaped as they are; the rest as :func:`attend_forward`."""
+    grad_query, grad_key, grad_value = grads
+    groups = len(key)
+    # Several tiles add to a key: in bf16 each sum would lose digits.
+    wide = torch.promote_types(key.dtype, torch.float32)
+    sum_key, sum_value = (torch.zeros(s.shape, dtype=wide, device=s.device) for s in (key, value))
+    upstream = upstream.transpose(0, 1)
+    for tile, own in zip((t for tree in trees for t in tree), kept, strict=True):
+        rows, keys = _stacked(query, tile, groups) * scaling, tile.gather(key)
+        weights = _weights(rows, keys, tile.bias) if own is None else own
+        above = _stacked(upstream, tile, groups)
+        tile.scatter_add(sum_value, weights.transpose(1, 2) @ above)
+        slope = above @ tile.gather(value).transpose(1, 2)
+        slope = torch._softmax_backward_data(slope, weights, -1, weights.dtype)
+        part = (slope @ keys).mul_(scaling)
+        grad_query[:, tile.start : tile.stop] = _unstacked(part, tile, len(query))
+        tile.scatter_add(sum_key, slope.transpose(1, 2) @ rows)
+    grad_key.copy_(sum_key)
+    grad_value.copy_(sum_value)
 
 
 def _stacked(states: Tensor, tile: Tile, groups: int) -> Tensor:

@@ -21,6 +21,10 @@ PositionRule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 the form of a mask function of transformers. It says what is causal, within a window or in the same chunk."""
 
 
+WORTH_SHARING = 8
+"""Tokens that the prompts of a row must have in common to stand once; fewer cost more calls than they save work."""
+
+
 def causal(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
     """A token sees itself and what is before it."""
     return key <= query
@@ -48,9 +52,13 @@ class Segment:
     """int64 [segment token]: place in the tree; restarts after the prompt for every response."""
     branch: Tensor
     """int64 [segment token]: 0 for the prompt, k for the k-th response counted from 1."""
+    root: int = 0
+    """Tokens at the beginning of the row that the prompt begins with, as those of other segments do."""
 
     def allowed(self, rule: PositionRule = causal, first: int = 0, last: int | None = None) -> Tensor:
         """bool [query, key]: a token sees its prompt and its own response, as far as ``rule`` lets it.
+
+        The keys are the root's tokens and then the segment's.
 
         Args:
             rule: of the layer.
@@ -58,9 +66,18 @@ class Segment:
         """
         mine = self.branch[first:last, None]
         own = (self.branch[None, :] == 0) | (self.branch[None, :] == mine)
-        zero = self.positions.new_zeros(())
+        places = self.positions
+        if self.root:
+            own = torch.cat([own.new_ones(len(own), self.root), own], dim=1)
+            places = torch.cat([torch.arange(self.root, device=places.device), places])
+        zero = places.new_zeros(())
         # The rule counts positions, not packed indices: the two differ from the second response on.
-        return own & rule(zero, zero, self.positions[first:last, None], self.positions[None, :])
+        return own & rule(zero, zero, self.positions[first:last, None], places[None, :])
+
+    def seen(self, states: Tensor) -> Tensor:
+        """[..., token of the row, width] -> [..., key, width]: what the segment's tokens may see, as in ``allowed``."""
+        own = states[..., self.start : self.stop, :]
+        return torch.cat([states[..., : self.root, :], own], dim=-2) if self.root else own
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,42 +97,54 @@ class PackedRow:
     owner: Tensor
     last: Tensor
     n_responses: int
+    longest: int
+    """Tokens of the longest prompt with a response, whether or not the row has all of them."""
 
 
-def pack_row(trees: Sequence[Tree], device: torch.device | str = "cpu") -> PackedRow:
+def pack_row(
+    trees: Sequence[Tree], device: torch.device | str = "cpu", *, shared: bool = False, ends: bool = True
+) -> PackedRow:
     """Lay trees one after another: prompt, first response, second response, ..., next prompt.
+
+    Args:
+        trees: at least one.
+        device: where the tensors are to be.
+        shared: what all prompts begin with, such as the system turn of a chat template, stands once at the row's
+            beginning, as a segment of its own.
+        ends: with the last token of each response, which log-probabilities do not need, since it predicts nothing that
+            is asked for. Without it ``last`` is empty.
 
     Raises:
         UsageError: no trees, or a prompt or response without tokens.
     """
     if not trees:
         raise UsageError("there are no trees to pack; pass at least one prompt with a response.")
-    ids: list[int] = []
+    for number, tree in enumerate(trees):
+        _check(tree, number)
+    root = trees[0].prompt_ids[: _common(trees)] if shared else ()
+    ids: list[int] = [*root]
     predictor: list[int] = []
     target: list[int] = []
     owner: list[int] = []
     last: list[int] = []
-    segments: list[Segment] = []
+    segments = [_segment(0, [(0, 0, len(root))], device)] if root else []
     n_responses = 0
-    for number, tree in enumerate(trees):
-        _check(tree, number)
+    for tree in trees:
         start, n_prompt = len(ids), len(tree.prompt_ids)
-        ids.extend(tree.prompt_ids)
-        positions = [torch.arange(n_prompt)]
-        branch = [torch.zeros(n_prompt, dtype=torch.int64)]
+        ids.extend(tree.prompt_ids[len(root) :])
+        pieces = [(0, len(root), n_prompt)]
+        before = len(ids) - 1  # the prompt's last token predicts the first token of every response
         for k, response in enumerate(tree.response_ids, start=1):
-            first = len(ids)
-            # The prompt's last token predicts the first token of every response.
-            predictor.append(start + n_prompt - 1)
+            first, length = len(ids), len(response) - (not ends)
+            predictor.append(before)
             predictor.extend(range(first, first + len(response) - 1))
             target.extend(response)
             owner.extend([n_responses] * len(response))
-            ids.extend(response)
+            ids.extend(response[:length])
             last.append(len(ids) - 1)
-            positions.append(torch.arange(n_prompt, n_prompt + len(response)))
-            branch.append(torch.full((len(response),), k))
+            pieces.append((k, n_prompt, n_prompt + length))
             n_responses += 1
-        segments.append(Segment(start, len(ids), torch.cat(positions).to(device), torch.cat(branch).to(device)))
+        segments.append(_segment(start, pieces, device, root=len(root)))
 
     def tensor(values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=device)
@@ -127,9 +156,27 @@ def pack_row(trees: Sequence[Tree], device: torch.device | str = "cpu") -> Packe
         predictor=tensor(predictor),
         target=tensor(target),
         owner=tensor(owner),
-        last=tensor(last),
+        last=tensor(last if ends else []),
         n_responses=n_responses,
+        longest=max(len(t.prompt_ids) + len(r) for t in trees for r in t.response_ids),
     )
+
+
+def _common(trees: Sequence[Tree]) -> int:
+    """Tokens that all prompts begin with, if they are worth a segment; each prompt keeps a token of its own."""
+    if len(trees) < 2:
+        return 0
+    first, last = min(t.prompt_ids for t in trees), max(t.prompt_ids for t in trees)
+    longest = min(len(t.prompt_ids) for t in trees) - 1
+    common = next((i for i in range(longest) if first[i] != last[i]), max(longest, 0))
+    return common if common >= WORTH_SHARING else 0
+
+
+def _segment(start: int, pieces: Sequence[tuple[int, int, int]], device: torch.device | str, root: int = 0) -> Segment:
+    """From (branch, first position, end of positions) of each piece."""
+    positions = torch.cat([torch.arange(begin, end) for _, begin, end in pieces])
+    branch = torch.cat([torch.full((end - begin,), k) for k, begin, end in pieces])
+    return Segment(start, start + len(positions), positions.to(device), branch.to(device), root)
 
 
 def _check(tree: Tree, number: int) -> None:

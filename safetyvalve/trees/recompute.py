@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from safetyvalve.errors import EngineError
 
-__all__ = ["recomputed_layers"]
+__all__ = ["is_recomputed", "recomputed_layers"]
 
 
 @contextmanager
@@ -40,3 +41,9 @@ def recomputed_layers(model: PreTrainedModel) -> Iterator[None]:
     finally:
         for layer in layers:
             del layer.forward
+
+
+def is_recomputed(layer: nn.Module) -> bool:
+    """Whether this layer is computed again because :func:`recomputed_layers` says so."""
+    forward = vars(layer).get("forward")
+    return isinstance(forward, partial) and forward.func is checkpoint

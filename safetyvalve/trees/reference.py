@@ -17,13 +17,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from safetyvalve.lineage import weights_hash
-from safetyvalve.trees.forward import response_logps
+from safetyvalve.trees.decoder import plain_layers
+from safetyvalve.trees.forward import body_of, response_logps, underlying
 from safetyvalve.trees.packing import pack_by_budget, tokens_computed
 from safetyvalve.trees.plan import Engine, Tree
 
 __all__ = ["ReferenceCache"]
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when the forward changes its numbers, so that older entries are not taken."""
 
 
@@ -107,7 +108,8 @@ class ReferenceCache:
             return None
         digest = hashlib.sha256(weights_hash(model).encode())
         versions = f"{torch.__version__} {transformers.__version__}"
-        digest.update(f"{_FORMAT} {engine} {autocast} {model.dtype} {model.device.type} {versions}".encode())
+        layers = "written out" if plain_layers(body_of(underlying(model))) else "own"
+        digest.update(f"{_FORMAT} {layers} {engine} {autocast} {model.dtype} {model.device.type} {versions}".encode())
         for tree in trees:
             digest.update(json.dumps([tree.prompt_ids, tree.response_ids]).encode())
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"

@@ -59,7 +59,7 @@ def sequence_kl(
     if policy.config.get_text_config().vocab_size != reference.config.get_text_config().vocab_size:
         raise UsageError("policy and reference have vocabularies of different sizes; their KL is not defined.")
     policy, reference = underlying(policy), underlying(reference)
-    row = pack_row(trees, policy.device)
+    row = pack_row(trees, policy.device, shared=engine == "tree", ends=engine != "tree")
     kl, ratio = [], []
     pieces = zip(
         _logits(policy, trees, row, engine, chunk, nullcontext),
@@ -98,7 +98,7 @@ def _logits(
         return
     head = logits_function(model)
     with mode():
-        hidden = packed_hidden_states(model, row)[row.predictor]
+        hidden = packed_hidden_states(model, row, row.predictor)
     for part in hidden.split(chunk):
         with mode():
             logits = head(part)

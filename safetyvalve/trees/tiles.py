@@ -16,7 +16,7 @@ _ROWS = 256
 """Query tokens of a tile at most. Smaller ones compute fewer forbidden pairs in more, smaller products."""
 _GROUP = 128
 """Query tokens up to which responses share a tile: each also computes its pairs with the others', then masked."""
-_WHOLE = 160
+_WHOLE = 256
 """Tokens up to which a tree is one tile: calls cost more there than what is masked."""
 
 
@@ -53,8 +53,17 @@ def tiles(segment: Segment, rule: PositionRule, dtype: torch.dtype) -> tuple[Til
         seen = torch.cat([allowed[:, begin:end] for begin, end in ranges], dim=1)
         bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, float("-inf"))
         at = segment.start
-        made.append(Tile(at + first, at + last, tuple((at + begin, at + end) for begin, end in ranges), bias))
+        places = tuple(_places(segment, begin, end) for begin, end in ranges)
+        made.append(Tile(at + first, at + last, tuple(p for pair in places for p in pair), bias))
     return tuple(made)
+
+
+def _places(segment: Segment, begin: int, end: int) -> list[tuple[int, int]]:
+    """Ranges of the row for one of the keys of ``segment.allowed``, which are the root's and then its own."""
+    apart = segment.start - segment.root
+    own = (max(begin, segment.root) + apart, end + apart)
+    root = (begin, min(end, segment.root))
+    return [r for r in (root, own) if r[0] < r[1]]
 
 
 def _cuts(branch: Tensor) -> list[tuple[int, int]]:
@@ -66,6 +75,8 @@ def _cuts(branch: Tensor) -> list[tuple[int, int]]:
     group: tuple[int, int] | None = None
     at = 0
     for number, length in enumerate(torch.bincount(branch).tolist()):
+        if not length:  # a response of one token without its last one
+            continue
         if number and length <= _GROUP:
             if group and at + length - group[0] <= _GROUP:
                 group = (group[0], at + length)

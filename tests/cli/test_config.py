@@ -80,6 +80,13 @@ OTHER: dict[str, Any] = {
     "lora_targets": "q_proj",
     "merge": True,
     "save_dtype": "bf16",
+    "algorithm": "maximin",
+    "reward": "some/reward",
+    "adversary_eta": 0.3,
+    "reward_range": 2.5,
+    "policy_samples": 6,
+    "policy_max_tokens": 33,
+    "reward_learning_rate": 1e-7,
     "max_displacement": 0.05,
     "select": "independent",
     "stop_on": ["length"],
@@ -94,6 +101,12 @@ NEEDS = {
     "baseline_samples": ["--baseline", "reference-samples"],
     "baseline_max_tokens": ["--baseline", "reference-samples"],
     "baseline_column": ["--baseline", "column"],
+    "algorithm": ["--reward", "some/reward"],
+    "reward": ["--algorithm", "maximin"],
+    **{
+        key: ["--algorithm", "maximin", "--reward", "some/reward"]
+        for key in ("adversary_eta", "reward_range", "policy_samples", "policy_max_tokens", "reward_learning_rate")
+    },
     **{key: ["--scorer", "quickstart-rubric"] for key in ("select", "patience")},
     **{key: ["--fine-tune", "lora"] for key in ("lora_rank", "lora_alpha", "lora_targets", "merge")},
 }

@@ -23,7 +23,7 @@ def invoke(*arguments: str) -> str:
 
 def test_the_commands() -> None:
     text = invoke("--help")
-    for command in ("duality", "overoptimization", "rate", "eta", "limits", "all"):
+    for command in ("duality", "overoptimization", "rate", "eta", "limits", "maximin", "all"):
         assert command in text
 
 

@@ -162,6 +162,15 @@ class TestAdversarialRewardLoss:
         )
         torch.testing.assert_close(moved, adversarial_reward_loss(CHOSEN, REJECTED, SAMPLES, BASELINE, eta=0.7))
 
+    def test_the_box(self) -> None:
+        """A difference beyond the range is worth the range, and nobody moves it further; within it nothing changes."""
+        samples = double([[9.0, 1.0], [-9.0, 0.5]]).requires_grad_()
+        gap = adversarial_gap(samples, double([0.0, 0.0]), reward_range=4.0)
+        torch.testing.assert_close(gap, double([2.5, -1.75]))
+        gap.sum().backward()
+        torch.testing.assert_close(samples.grad, double([[0.0, 0.5], [0.0, 0.5]]))
+        assert torch.equal(adversarial_gap(SAMPLES, BASELINE, reward_range=50.0), adversarial_gap(SAMPLES, BASELINE))
+
     def test_the_adversary_takes_from_the_policy(self) -> None:
         """A step down the gradient lowers the rewards of samples and raises those of the baseline."""
         samples, baseline = SAMPLES.clone().requires_grad_(), BASELINE.clone().requires_grad_()
@@ -233,6 +242,7 @@ class TestRloo:
         (lambda: adversarial_reward_loss(CHOSEN, REJECTED, SAMPLES, eta=1.0, label_smoothing=0.5), "label_smoothing"),
         (lambda: bradley_terry_nll(CHOSEN, label_smoothing=-0.1), "label_smoothing is -0.1"),
         (lambda: adversarial_gap(SAMPLES[:, :0], BASELINE), "at least one sample"),
+        (lambda: adversarial_gap(SAMPLES, BASELINE, reward_range=0.0), "reward_range is 0.0"),
         (lambda: leave_one_out(SAMPLES[:, :1]), "at least 2 samples"),
         (lambda: rloo_loss(SAMPLES, SAMPLES, SAMPLES, beta=0.0), "beta is 0.0"),
     ],

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from safetyvalve.errors import RunError, UsageError
-from safetyvalve.testbed import Outcome, Table, write
-from safetyvalve.testbed.experiments import duality, eta, limits, overoptimization, rate
+from safetyvalve.testbed import Outcome, Steps, Table, write
+from safetyvalve.testbed.experiments import duality, eta, limits, maximin, overoptimization, rate
 from safetyvalve.testbed.output import markdown
 from safetyvalve.testbed.summary import log_slope, mean, peak, worst
 
@@ -24,10 +24,12 @@ def small(name: str, seed: int = 0) -> Outcome:
         return rate.run(sets=4, seed=seed, sizes=(100, 1000))
     if name == "eta":
         return eta.run(sets=3, seed=seed, sizes=(50, 200), grid=(0.02, 0.1, 0.5))
+    if name == "maximin":
+        return maximin.run(sets=2, seed=seed, how=Steps(steps=20), settings=("data reference",))
     return limits.run(sets=3, seed=seed)
 
 
-@pytest.mark.parametrize("name", ["overoptimization", "rate", "eta", "limits"])
+@pytest.mark.parametrize("name", ["overoptimization", "rate", "eta", "limits", "maximin"])
 def test_a_small_run_writes_what_it_found(name: str, tmp_path: Path) -> None:
     outcome = small(name)
     files = write(outcome, tmp_path / "new" / "folder")
@@ -42,7 +44,7 @@ def test_a_small_run_writes_what_it_found(name: str, tmp_path: Path) -> None:
     assert all(line in text for line in outcome.headline)
 
 
-@pytest.mark.parametrize("name", ["duality", "rate"])
+@pytest.mark.parametrize("name", ["duality", "rate", "maximin"])
 def test_the_seed_decides(name: str, tmp_path: Path) -> None:
     first, again, other = (write(small(name, seed), tmp_path / str(i)) for i, seed in enumerate((1, 1, 2)))
     for a, b in zip(first, again, strict=True):

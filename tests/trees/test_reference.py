@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from safetyvalve.trees import ReferenceCache, Tree, response_logps, weights_hash
+from safetyvalve.trees.decoder import own_layers
 from tests.tiny import random_tree, tiny_model
 
 TREES = [random_tree(11, 7, 9, seed=1), random_tree(4, 6, seed=2), random_tree(30, 2, 2, 2, seed=3)]
@@ -88,3 +89,13 @@ def test_weights_hash_sees_one_changed_weight() -> None:
     with torch.no_grad():
         next(iter(other.parameters())).view(-1)[0] += 1e-3
     assert weights_hash(model) != weights_hash(other)
+
+
+def test_layers_written_out_and_own_are_two_entries(tmp_path: Path) -> None:
+    """They round differently; a policy with an adapter is compared with what its own layers gave."""
+    cache = ReferenceCache(tmp_path)
+    ask(cache)
+    with own_layers():
+        assert not cache.holds(tiny_model(), TREES, engine="tree")
+        ask(cache)
+        assert not cache.hit

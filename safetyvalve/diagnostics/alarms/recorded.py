@@ -52,8 +52,8 @@ def evaluation_of(
 
 def loss_of(line: Mapping[str, Any]) -> float:
     """The loss of a line of kind ``train`` that the alarms follow: of the comparisons; of SFT, which learns from none,
-    its own."""
-    return float(line.get("preference_loss") or line["sft_term"])
+    and of maximin, whose policy learns from a reward, its own."""
+    return float(line.get("preference_loss") or line.get("sft_term") or line["loss"])
 
 
 def mean_loss(losses: Mapping[int, float], after: int, until: int) -> float | None:

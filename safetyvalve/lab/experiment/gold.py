@@ -90,7 +90,7 @@ def check_alive(name: object, scores: Sequence[float | None]) -> None:
     if len(known) < (1 - MOST_UNSCORED) * len(scores) or not known:
         raise DataError(
             f"the gold '{name}' scored {len(known)} of {len(scores)} answers of the pool; at least half is accepted. "
-            "Look at what it says of gold.jsonl's answers, mend it, and run again: the pool is kept."
+            "Look at what it says of the answers in pool.jsonl, mend it, and run again: the pool is kept."
         )
     if min(known) == max(known):
         raise DataError(

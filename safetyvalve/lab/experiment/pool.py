@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from safetyvalve.data import (
     Comparison,
@@ -25,7 +27,7 @@ from safetyvalve.errors import DataError, RunError, UsageError
 from safetyvalve.generation import sample
 from safetyvalve.hashing import content_hash
 from safetyvalve.lab.experiment.gold import Gold, check_alive
-from safetyvalve.lab.experiment.settings import LabSettings
+from safetyvalve.lab.experiment.settings import GOLD_FILE, LabSettings
 from safetyvalve.lab.experiment.stages import Row, by_id, stage
 from safetyvalve.models import load_model
 from safetyvalve.training import Progress
@@ -35,7 +37,7 @@ __all__ = [
     "Pool",
     "autocast_of",
     "divide",
-    "draw_pool",
+    "make_pool",
     "ordered_pairs",
     "prompt_id",
     "read_pool",
@@ -43,7 +45,7 @@ __all__ = [
 ]
 
 
-POOL_FILE, GOLD_FILE = "pool.jsonl", "gold.jsonl"
+POOL_FILE = "pool.jsonl"
 
 
 class Pool(NamedTuple):
@@ -95,17 +97,15 @@ def autocast_of(settings: LabSettings) -> torch.dtype | None:
     return torch.bfloat16 if settings.precision == "bf16" else None
 
 
-def draw_pool(folder: Path, settings: LabSettings, prompts: Sequence[Prompt], gold: Gold, progress: Progress) -> Pool:
+def make_pool(folder: Path, settings: LabSettings, prompts: Sequence[Prompt], gold: Gold, progress: Progress) -> Pool:
     """Sample the pool and have the gold score it, or read what was made before.
 
     Raises:
-        UsageError: fewer prompts than the settings ask for.
         DataError: a gold that orders nothing, or leaves most answers without a score.
     """
 
     def answers() -> list[Row]:
-        progress.line(f"pool: {settings.samples} answers to each of {settings.prompts} prompts")
-        return _sampled(settings, _chosen(settings, prompts))
+        return _sampled(settings, prompts, progress)
 
     def scores() -> list[Row]:
         unique = {r["response_id"]: r for r in rows}
@@ -124,7 +124,7 @@ def draw_pool(folder: Path, settings: LabSettings, prompts: Sequence[Prompt], go
 
 
 def read_pool(folder: Path) -> Pool:
-    """The pool that :func:`draw_pool` left.
+    """The pool that :func:`make_pool` left.
 
     Raises:
         RunError: it is not finished.
@@ -145,8 +145,12 @@ def _told_apart(pool: Pool, prompt: str) -> bool:
     return len({pool.gold[r["response_id"]] for r in pool.distinct(prompt)}) > 1
 
 
-def _chosen(settings: LabSettings, prompts: Sequence[Prompt]) -> list[Prompt]:
-    """As many as asked for, by a seeded hash: more prompts keep those of before."""
+def choose_prompts(settings: LabSettings, prompts: Sequence[Prompt]) -> list[Prompt]:
+    """As many as asked for, by a seeded hash.
+
+    Raises:
+        UsageError: fewer prompts than the settings ask for.
+    """
     distinct = list(dict.fromkeys(prompts))
     if len(distinct) < settings.prompts:
         raise UsageError(
@@ -156,18 +160,21 @@ def _chosen(settings: LabSettings, prompts: Sequence[Prompt]) -> list[Prompt]:
     return sorted(distinct, key=lambda p: content_hash([settings.pool_seed, prompt_id(p)]))[: settings.prompts]
 
 
-def _sampled(settings: LabSettings, prompts: Sequence[Prompt]) -> list[Row]:
+def _sampled(settings: LabSettings, prompts: Sequence[Prompt], progress: Progress) -> list[Row]:
     model, tokenizer = load_model(settings.model)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    drawn = sample(
-        model,
-        tokenizer,
-        [tokenize_answers(p, [], tokenizer)[0] for p in prompts],
-        n=settings.samples,
-        max_new_tokens=settings.max_new_tokens,
-        seed=settings.pool_seed,
-        autocast=autocast_of(settings),
-    )
+    total = settings.samples * len(prompts)
+    with tqdm(total=total, desc="pool", unit="answer", file=sys.stderr, disable=not progress.enabled) as bar:
+        drawn = sample(
+            model,
+            tokenizer,
+            [tokenize_answers(p, [], tokenizer)[0] for p in prompts],
+            n=settings.samples,
+            max_new_tokens=settings.max_new_tokens,
+            seed=settings.pool_seed,
+            autocast=autocast_of(settings),
+            progress=lambda done, _: bar.update(done - bar.n) and None,
+        )
     rows = []
     for s in drawn:
         prompt, text = prompts[s.prompt_index], s.text.strip()

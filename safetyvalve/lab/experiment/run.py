@@ -9,7 +9,7 @@ from safetyvalve.data import Message, Prompt
 from safetyvalve.errors import UsageError
 from safetyvalve.lab.experiment.gold import Gold
 from safetyvalve.lab.experiment.optimise import scored_policy
-from safetyvalve.lab.experiment.pool import divide, draw_pool
+from safetyvalve.lab.experiment.pool import choose_prompts, divide, make_pool, prompt_id
 from safetyvalve.lab.experiment.proxy import learn_proxy
 from safetyvalve.lab.experiment.settings import POLICIES, LabSettings
 from safetyvalve.lab.experiment.stages import locked
@@ -58,9 +58,10 @@ def run_lab(
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise UsageError(f"seeds are {list(seeds)}; distinct whole numbers of at least 0 are accepted, such as 0 1 2.")
     progress = progress or Progress(enabled=False)
+    chosen = choose_prompts(settings, quickstart_prompts() if prompts is None else prompts)
     with locked(folder):
-        settings.check(folder, gold.record)
-        pool = draw_pool(folder, settings, quickstart_prompts() if prompts is None else prompts, gold, progress)
+        settings.check(folder, gold.record, [prompt_id(p) for p in chosen])
+        pool = make_pool(folder, settings, chosen, gold, progress)
         for seed in seeds:
             place = folder / f"seed-{seed}"
             place.mkdir(exist_ok=True)

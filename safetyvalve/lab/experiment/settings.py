@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetyvalve.errors import RunError, UsageError
+from safetyvalve.hashing import content_hash
 from safetyvalve.rewards.scores import check_aggregation
 
-__all__ = ["BEST_OF_N", "LAB_FILE", "METHODS", "POLICIES", "PRESETS", "LabSettings"]
+__all__ = ["BEST_OF_N", "GOLD_FILE", "LAB_FILE", "METHODS", "POLICIES", "PRESETS", "LabSettings", "read_lab"]
 
-LAB_FILE = "lab.json"
+LAB_FILE, GOLD_FILE = "lab.json", "gold.jsonl"
 
 BEST_OF_N = {
     "bon-single": "best of n by one member of the ensemble (the mean over its members)",
@@ -40,14 +41,14 @@ class LabSettings:
 
     model: str = "smollm2-135m"
     """The reference policy, and what the proxy starts from."""
-    prompts: int = 64
+    prompts: int = 48
     """Prompts of the pool; each seed divides them anew."""
-    held_out: int = 32
+    held_out: int = 24
     """Of these, how many a seed keeps for measuring; no label and no step comes from them."""
     samples: int = 8
     """Answers a prompt in the pool: the largest n of best-of-n."""
     max_new_tokens: int = 32
-    labels: int = 64
+    labels: int = 48
     """Comparisons that the gold labels for the proxy."""
     label_scale: float = 2.0
     """P(a over b) = sigmoid(label_scale * (gold a - gold b) / the pool's standard deviation of the gold)."""
@@ -91,30 +92,41 @@ class LabSettings:
         if unknown or not self.methods:
             raise UsageError(f"methods are {', '.join(self.methods) or '(none)'}; accepted: {', '.join(METHODS)}.")
 
-    def check(self, folder: Path, gold: Mapping[str, Any]) -> None:
-        """Keep the settings in ``folder``, or refuse to mix another experiment with the one that it holds.
+    def check(self, folder: Path, gold: Mapping[str, Any], prompts: Sequence[str]) -> None:
+        """Keep what decides the experiment in ``folder``, or refuse to mix another one with that which it holds.
+
+        Policies may be added. As long as nothing was scored, the gold may be another.
+
+        Args:
+            folder: of the experiment.
+            gold: its record.
+            prompts: ids of the prompts of the pool.
 
         Raises:
-            RunError: it holds an experiment with other settings or another gold, or something else.
+            RunError: it holds an experiment with other settings, prompts or another gold, or something else.
         """
         file = folder / LAB_FILE
-        now = {"settings": json.loads(json.dumps(asdict(self))), "gold": dict(gold)}
-        if not file.is_file():
-            if any(p for p in folder.iterdir() if p.suffix != ".partial"):
-                raise RunError(f"'{folder}' is not empty and holds no experiment. Name a new folder with --output.")
-            partial = file.with_name(LAB_FILE + ".partial")
-            partial.write_text(json.dumps(now, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-            partial.replace(file)
-            return
-        before, _ = read_lab(folder)
-        changed = [f.name for f in fields(self) if getattr(before, f.name) != getattr(self, f.name)]
-        held = json.loads(file.read_text(encoding="utf-8"))["gold"]
-        changed += ["gold"] if held != now["gold"] else []
-        if changed := [name for name in changed if name != "methods"]:
-            raise RunError(
-                f"'{folder}' holds an experiment with another {', '.join(changed)}; nothing was changed. Repeat its "
-                f"settings ({LAB_FILE}), or name a new folder with --output."
-            )
+        now: dict[str, Any] = {"settings": asdict(self), "gold": dict(gold), "prompts": content_hash(list(prompts))}
+        now = json.loads(json.dumps(now))
+        if file.is_file():
+            before = _record(folder)
+            old, new = before["settings"], now["settings"]
+            changed = [name for name in new if name != "methods" and old.get(name) != new[name]]
+            changed += ["prompts"] if before.get("prompts") != now["prompts"] and "prompts" not in changed else []
+            changed += ["gold"] if before["gold"] != now["gold"] and (folder / GOLD_FILE).is_file() else []
+            if changed:
+                raise RunError(
+                    f"'{folder}' holds an experiment with another {', '.join(changed)}; nothing was changed. Repeat "
+                    f"what its {LAB_FILE} says, or name a new folder with --output."
+                )
+            new["methods"] = [m for m in METHODS if m in {*old["methods"], *self.methods}]
+            if before == now:
+                return
+        elif any(p for p in folder.iterdir() if p.suffix != ".partial"):
+            raise RunError(f"'{folder}' is not empty and holds no experiment. Name a new folder with --output.")
+        partial = file.with_name(LAB_FILE + ".partial")
+        partial.write_text(json.dumps(now, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        partial.replace(file)
 
 
 _LEAST = {
@@ -157,15 +169,25 @@ def read_lab(folder: Path) -> tuple[LabSettings, dict[str, Any]]:
     Raises:
         RunError: there is none, or its record is damaged.
     """
+    record = _record(folder)
+    try:
+        values = record["settings"]
+        return LabSettings(**{**values, "methods": tuple(values["methods"])}), dict(record["gold"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"'{folder / LAB_FILE}' is damaged ({error}). Restore it from a copy.") from None
+
+
+def _record(folder: Path) -> dict[str, Any]:
     file = folder / LAB_FILE
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        settings = values["settings"]
-        return LabSettings(**{**settings, "methods": tuple(settings["methods"])}), dict(values["gold"])
+        record = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(
             f"'{folder}' holds no experiment ({LAB_FILE}: {error.strerror}); a folder that `safetyvalve lab run` made "
             "is accepted. Check the path."
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"'{file}' is not the record of an experiment ({error}). Restore it from a copy.") from None
+    except ValueError as error:
+        raise RunError(f"'{file}' is damaged ({error}). Restore it from a copy.") from None
+    if not isinstance(record, dict) or not {"settings", "gold"} <= set(record):
+        raise RunError(f"'{file}' is not the record of an experiment. Restore it from a copy.")
+    return record

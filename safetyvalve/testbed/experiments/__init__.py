@@ -1,1 +1,1 @@
-"""The five experiments, one a sub-command."""
+"""The six experiments, one a sub-command."""

@@ -1,0 +1,1 @@
+"""Speed and memory against TRL: ``make bench``, see docs/performance.md."""

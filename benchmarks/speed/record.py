@@ -1,0 +1,96 @@
+"""Rounds to rows of results.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+import torch
+
+from benchmarks.speed.workloads import Workload
+
+__all__ = ["Rounds", "about_machine", "merged", "row_of"]
+
+_PACKAGES = ("torch", "transformers", "trl", "accelerate", "numpy")
+
+
+class Rounds:
+    """Figures of every round so far, kept in a file: workload -> side -> list."""
+
+    def __init__(self, file: Path, *, keep: bool) -> None:
+        self.file = file
+        self.all: dict[str, dict[str, Any]] = json.loads(file.read_text()) if keep and file.exists() else {}
+
+    def of(self, workload: str) -> dict[str, Any]:
+        return self.all.get(workload, {})
+
+    def add(self, workload: str, side: str, figures: dict[str, float], about: dict[str, Any]) -> None:
+        here = self.all.setdefault(workload, {})
+        here.setdefault(side, []).append(figures)
+        here.setdefault("about", {})[side] = about
+        self.file.write_text(json.dumps(self.all))
+
+
+def about_machine() -> dict[str, Any]:
+    """What a figure depends on besides the code."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    name = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+    flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
+    return {
+        "hardware": {
+            "processor": name,
+            "cores": psutil.cpu_count(logical=False),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "instructions": sorted(flags & {"amx_bf16", "avx512_bf16", "avx512f", "avx2"}),
+            "torch_capability": torch.backends.cpu.get_cpu_capability(),
+        },
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
+    }
+
+
+def row_of(workload: Workload, rounds: dict[str, Any]) -> dict[str, Any]:
+    """Medians over rounds with their spread. ``ours`` and ``peer`` are seconds a unit."""
+    about = rounds["about"]
+    units = about["ours"]["units"]
+    ours = [r["seconds"] / units for r in rounds["ours"]]
+    peer = [r["seconds"] / units for r in rounds[workload.peer]]
+    memory = {
+        name: max(r["memory"] for r in rounds[side]) for name, side in (("ours", "ours"), ("peer", workload.peer))
+    }
+    ratios = [b / a for a, b in zip(ours, peer, strict=True)]
+    peak = median(r["operations_per_second"] for r in rounds["peak"])
+    row = {
+        "ratio": median(peer) / median(ours),
+        "peak_memory_ratio": memory["ours"] / memory["peer"],
+        "ours": median(ours),
+        "peer": median(peer),
+        "unit": f"seconds a {workload.unit}",
+        "units": units,
+        "rounds": len(ours),
+        "spread": {"ours": [min(ours), max(ours)], "peer": [min(peer), max(peer)], "ratio": [min(ratios), max(ratios)]},
+        "peak_memory": memory,
+        "gemm_peak": peak,
+        "threads": about["ours"]["threads"],
+        "settings": {"ours": about["ours"]["settings"], "peer": about[workload.peer]["settings"]},
+        "data": about["ours"]["data"],
+    }
+    if "operations" in about["ours"]:
+        row["utilisation"] = about["ours"]["operations"] / units / (peak * row["ours"])
+    return row
+
+
+def merged(recorded: dict[str, Any], name: str, row: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
+    """The record with this row, and with what is said once for all rows."""
+    out = recorded | machine | {name: row}
+    for precision in ("fp32", "bf16"):
+        if name == f"hh_pairs_{precision}":
+            out[f"utilisation_{precision}"] = row["utilisation"]
+    return out

@@ -1,0 +1,82 @@
+"""Renders the table of docs/performance.md from benchmarks/results.json.
+
+python -m benchmarks.speed.table [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.workloads import WORKLOADS
+
+ROOT = Path(__file__).parents[2]
+PAGE, RESULTS = ROOT / "docs" / "performance.md", ROOT / "benchmarks" / "results.json"
+BEGIN, END = "<!-- results: python -m benchmarks.speed.table -->", "<!-- end of results -->"
+
+
+def table(results: dict[str, Any]) -> str:
+    """Markdown of all rows that were measured."""
+    lines = [
+        "| work | ours | peer | ratio (spread) | goal | peak memory, ours : peer |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, workload in WORKLOADS.items():
+        row = results.get(name)
+        if row is None:
+            continue
+        low, high = row["spread"]["ratio"]
+        memory = [row["peak_memory"][side] / 2**30 for side in ("ours", "peer")]
+        peer = "TRL" if workload.peer == "trl" else "ours, plain"
+        work = f"{workload.what}, {workload.precision} (`{name}`, {row['units']} {workload.unit}s)"
+        ratio = f"**{row['ratio']:.2f}** ({low:.2f} to {high:.2f})"
+        gib = f"{memory[0]:.1f} : {memory[1]:.1f} GiB ({row['peak_memory_ratio']:.2f})"
+        cells = (work, f"{row['ours']:.2f} s", f"{peer}: {row['peer']:.2f} s", ratio, f"{workload.goal:g}", gib)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *_about(results)]
+    return "\n".join(lines)
+
+
+def _about(results: dict[str, Any]) -> list[str]:
+    hardware, versions = results["hardware"], results["versions"]
+    rounds = {results[n]["rounds"] for n in WORKLOADS if n in results}
+    threads = {results[n]["threads"] for n in WORKLOADS if n in results}
+    machine = f"{hardware['processor']}, {hardware['cores']} cores, {', '.join(hardware['instructions'])}"
+    lines = [
+        f"Seconds a unit: medians of {_all(rounds)} alternating rounds after steps that warm up. "
+        f"{machine}, {_all(threads)} threads; {', '.join(f'{k} {v}' for k, v in versions.items())}.",
+    ]
+    for precision in ("fp32", "bf16"):
+        row = results.get(f"hh_pairs_{precision}")
+        if row is not None:
+            lines.append(
+                f"Utilisation in {precision}: {row['utilisation']:.2f} of a GEMM peak of {row['gemm_peak'] / 1e9:,.0f} "
+                "GFLOP a second in the same run."
+            )
+    return lines
+
+
+def _all(values: set[int]) -> str:
+    return " or ".join(map(str, sorted(values)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if the page is not so")
+    options = parser.parse_args()
+    page = PAGE.read_text(encoding="utf-8")
+    before, rest = page.split(BEGIN, 1)
+    _, after = rest.split(END, 1)
+    new = f"{before}{BEGIN}\n{table(json.loads(RESULTS.read_text()))}\n{END}{after}"
+    if new == page:
+        return
+    if options.check:
+        sys.exit(f"{PAGE} does not show {RESULTS}. Run python -m benchmarks.speed.table.")
+    PAGE.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The benchmark's arithmetic: medians of alternating rounds, and the guard on what was recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.speed.guard import fallen
+from benchmarks.speed.record import merged, row_of
+from benchmarks.speed.table import table
+from benchmarks.speed.workloads import WORKLOADS
+
+MACHINE: dict[str, Any] = {
+    "hardware": {"processor": "a processor", "cores": 2, "instructions": ["avx2"]},
+    "versions": {"torch": "2"},
+}
+
+
+def rounds(ours: list[float], peer: list[float]) -> dict[str, Any]:
+    """Of 8 pairs; 100 operations in all on a machine of 50 a second."""
+    about = {"units": 8, "threads": 2, "settings": {}, "data": "0", "operations": 100}
+    return {
+        "ours": [{"seconds": s, "memory": 10 + i} for i, s in enumerate(ours)],
+        "trl": [{"seconds": s, "memory": 48} for s in peer],
+        "peak": [{"operations_per_second": 50.0} for _ in ours],
+        "about": {"ours": about, "trl": about},
+    }
+
+
+def test_row() -> None:
+    row = row_of(WORKLOADS["hh_pairs_bf16"], rounds([8, 16, 10], [80, 96, 88]))
+    assert (row["ours"], row["peer"]) == (10 / 8, 88 / 8)
+    assert row["ratio"] == pytest.approx(8.8)
+    assert row["spread"] == {"ours": [1, 2], "peer": [10, 12], "ratio": [6, 10]}
+    assert row["peak_memory_ratio"] == 12 / 48
+    assert row["utilisation"] == pytest.approx(100 / (50 * 10))
+
+
+def test_guard() -> None:
+    recorded = merged({}, "hh_pairs_bf16", {"ratio": 6.0, "utilisation": 0.5}, MACHINE)
+    assert recorded["utilisation_bf16"] == 0.5
+    assert fallen("hh_pairs_bf16", {"ratio": 5.11}, MACHINE, recorded) is None
+    said = fallen("hh_pairs_bf16", {"ratio": 5.09}, MACHINE, recorded)
+    assert said is not None and "5.09" in said and "6.00" in said
+    assert fallen("hh_pairs_fp32", {"ratio": 1.0}, MACHINE, recorded) is None
+    other = MACHINE | {"hardware": {"processor": "another"}}
+    assert fallen("hh_pairs_bf16", {"ratio": 1.0}, other, recorded) is None
+
+
+def test_table_shows_what_was_measured() -> None:
+    name = "hh_pairs_bf16"
+    text = table(merged({}, name, row_of(WORKLOADS[name], rounds([8, 16, 10], [80, 96, 88])), MACHINE))
+    assert f"`{name}`" in text and "**8.80** (6.00 to 10.00)" in text
+    assert "`hh_pairs_fp32`" not in text
