@@ -18,7 +18,7 @@ from safetyvalve.diagnostics import best_of_n_values
 from safetyvalve.errors import DataError, RunError, UsageError
 from safetyvalve.lab.experiment import PRESETS, LabSettings, model_gold, report_lab, run_lab, scorer_gold
 from safetyvalve.lab.experiment.pool import Division, divide, ordered_pairs, read_pool
-from safetyvalve.lab.experiment.proxy import accuracy, listed, read_proxy
+from safetyvalve.lab.experiment.proxy import accuracy, listed, read_proxy, run_folder
 from safetyvalve.lab.experiment.stages import stage
 from safetyvalve.rewards import load_reward
 from safetyvalve.testbed.output import write
@@ -130,7 +130,7 @@ def test_report(finished: Path, settings: LabSettings, tmp_path: Path) -> None:
         if p["strength"] == "1" and "bon" in p["method"]
     )
     assert (tmp_path / "lab.svg").stat().st_size > 1000
-    assert "one seed: no interval over seeds" in " ".join(outcome.headline)
+    assert "seeds: 0, finished 0; brackets" in " ".join(outcome.headline)
     unscored = sum(pool_row is None for pool_row in read_pool(finished).gold.values())
     assert unscored > 0 and f"{read_pool(finished).unscored} of 48 answers" in outcome.headline[0]
 
@@ -151,6 +151,36 @@ def test_best_of_n_is_the_estimator_on_answers_joined_by_id(
     gold = [float(pool.gold[a] or 0) for a in answers]
     seen = [float(np.mean(proxy.members[a])) for a in answers]  # type: ignore[arg-type]
     assert row[5] == pytest.approx(best_of_n_values(seen, gold, n) - np.mean(gold))
+
+
+def test_a_training_that_was_killed_is_resumed(tmp_path: Path) -> None:
+    told: list[bool] = []
+    run = tmp_path / "dpo"
+    run_folder(run, told.append)  # nothing there
+    run.mkdir()
+    (run / "config.yaml.tmp").write_text("half")
+    run_folder(run, told.append)  # killed before its settings were whole
+    assert told == [False, False]
+    assert not run.exists()
+    run.mkdir()
+    (run / "config.yaml").write_text("whole")
+    run_folder(run, told.append)  # killed later
+    (run / "model").mkdir()
+    run_folder(run, told.append)  # finished
+    assert told == [False, False, True]
+
+
+def test_policies_without_a_score_are_counted(finished: Path, tmp_path: Path) -> None:
+    """A gold that dies on a policy's answers leaves them unscored, and the rest of the report as it was."""
+    copy = tmp_path / "dead"
+    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("model", "proxy"))
+    rows = [json.loads(line) | {"gold": None} for line in (copy / "seed-0/dpo.jsonl").read_text().splitlines()]
+    (copy / "seed-0/dpo.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    outcome, before = report_lab(copy), report_lab(finished)
+    assert f"{len(rows)} answers of policies unscored" in " ".join(outcome.headline)
+    assert outcome.tables["lab_methods"].rows[:3] == before.tables["lab_methods"].rows[:3]
+    assert outcome.tables["lab_methods"].rows[3][4] == "unscored"
+    write(outcome, tmp_path / "out")
 
 
 def test_files_that_do_not_join(finished: Path, tmp_path: Path) -> None:
@@ -217,7 +247,7 @@ def test_before_anything_is_scored_the_gold_may_change(settings: LabSettings, tm
 
 def test_settings_are_checked() -> None:
     for values, said in (
-        ({"held_out": 64}, "held_out is 64 of 64"),
+        ({"held_out": 48}, "held_out is 48 of 48"),
         ({"answers": 99}, "answers is 99"),
         ({"methods": ("ppo",)}, "methods are ppo"),
         ({"beta": math.nan}, "beta is nan"),
@@ -251,6 +281,19 @@ def test_a_reward_model_as_gold(finished: Path, settings: LabSettings) -> None:
     assert scores == pytest.approx([np.mean(members[r["response_id"]]) for r in rows], abs=1e-5)  # type: ignore[arg-type]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert gold.record["accuracy"] == [m for m in lines if m["kind"] == "evaluation"][-1]["held_out/accuracy"]
+
+
+def test_differences_are_taken_on_the_same_prompts(finished: Path) -> None:
+    outcome = report_lab(finished)
+    gains: dict[str, dict[object, float]] = {}
+    for method in ("dpo", "bon-mean"):
+        rows = [r for r in outcome.raw["lab_prompts"].rows if r[1] == method]
+        last = max(int(str(r[2])) for r in rows)
+        gains[method] = {r[3]: float(str(r[5])) for r in rows if r[2] == last}
+    shared = [n for n in gains["dpo"] if np.isfinite([gains["dpo"][n], gains["bon-mean"].get(n, np.nan)]).all()]
+    wanted = np.mean([gains["bon-mean"][n] - gains["dpo"][n] for n in shared])
+    (row,) = [r for r in outcome.tables["lab_differences"].rows if r[0] == "bon-mean - dpo"]
+    assert str(row[2]).startswith(f"{wanted:+.3f} [")
 
 
 def test_accuracy_and_pairs(finished: Path, settings: LabSettings) -> None:

@@ -20,7 +20,7 @@ from safetyvalve.lab.experiment.settings import BEST_OF_N, METHODS, POLICIES, La
 from safetyvalve.lab.experiment.stages import Row, stage
 from safetyvalve.report.evidence import evidence_of
 from safetyvalve.report.record import read_run
-from safetyvalve.stats import mean_interval
+from safetyvalve.stats import Interval, mean_interval
 from safetyvalve.testbed.output import Outcome, Table, new_figure
 
 if TYPE_CHECKING:
@@ -101,10 +101,27 @@ def _having(seeds: Sequence[_Seed], *methods: str) -> list[_Seed]:
     return [s for s in seeds if all(s.curves.get(m) for m in methods)]
 
 
-def _at_end(seeds: Sequence[_Seed], method: str, field: str) -> list[float]:
-    """[seed] mean over prompts at the largest strength that all of them reached."""
-    last = min(s.curves[method][-1].strength for s in seeds)
-    return [_mean(getattr(_at(s, method, last), field)) for s in seeds]
+def _at_end(seeds: Sequence[_Seed], method: str, field: str, less: str | None = None) -> list[float]:
+    """At the largest strength that all seeds reached: the mean over prompts of each seed; of a single seed each prompt.
+
+    Args:
+        seeds: that have the methods.
+        method: whose ``field`` is asked for.
+        field: of :class:`Point`.
+        less: a method whose value on the same prompts is taken off.
+    """
+    each = [_by_prompt(_at(s, method, _shared_strengths(seeds, method)[-1]), field) for s in seeds]
+    if less is not None:
+        others = [_by_prompt(_at(s, less, _shared_strengths(seeds, less)[-1]), field) for s in seeds]
+        each = [{n: v - o[n] for n, v in e.items() if n in o} for e, o in zip(each, others, strict=True)]
+    if len(seeds) == 1:
+        return list(each[0].values())
+    return [float(np.mean(list(e.values()))) for e in each if e]
+
+
+def _by_prompt(point: Point, field: str) -> dict[str, float]:
+    values = zip(point.prompts, getattr(point, field), strict=True)
+    return {name: float(v) for name, v in values if np.isfinite(v)}
 
 
 def _at(seed: _Seed, method: str, strength: int) -> Point:
@@ -117,8 +134,8 @@ def _methods_table(seeds: Sequence[_Seed]) -> Table:
         if not (having := _having(seeds, method)):
             continue
         shared = _shared_strengths(having, method)
-        gains = {n: float(np.mean([_mean(_at(s, method, n).gold) for s in having])) for n in shared}
-        best = max(gains, key=lambda n: gains[n])
+        means = [(n, _interval([_mean(_at(s, method, n).gold) for s in having])) for n in shared]
+        top = max(((m.estimate, n) for n, m in means if m), default=None)
         word = "n" if method in BEST_OF_N else "step"
         judged = [s.verdicts[method] for s in having if method in s.verdicts]
         rows.append(
@@ -129,7 +146,7 @@ def _methods_table(seeds: Sequence[_Seed]) -> Table:
                 _span(_at_end(having, method, "kl"), "{:.2f}", least=0.0),
                 _span(_at_end(having, method, "gold"), "{:+.3f}"),
                 _span(_at_end(having, method, "proxy"), "{:+.3f}"),
-                f"{gains[best]:+.3f} at {word} {best}",
+                f"{top[0]:+.3f} at {word} {top[1]}" if top else "unscored",
                 _peak(_fit(having, method)),
                 f"{judged.count('overoptimized')} of {len(judged)}" if judged else "",
             )
@@ -151,7 +168,7 @@ def _differences_table(seeds: Sequence[_Seed]) -> Table:
     rows: list[tuple[object, ...]] = []
     for first, second in PAIRS:
         if having := _having(seeds, first, second):
-            each = [np.subtract(_at_end(having, first, f), _at_end(having, second, f)).tolist() for f in ("gold", "kl")]
+            each = [_at_end(having, first, f, less=second) for f in ("gold", "kl")]
             rows.append((f"{first} - {second}", len(having), _span(each[0], "{:+.3f}"), _span(each[1], "{:+.2f}")))
     return Table(("at the end", "seeds", "gold gain", "KL"), rows)
 
@@ -230,31 +247,36 @@ def _headline(settings: LabSettings, gold: dict[str, Any], pool: Pool, seeds: Se
         + f"; {pool.unscored} of {len(pool.rows)} answers of the pool unscored, {pool.set_aside} prompts set aside; "
         f"its standard deviation over the pool is {pool.spread:.3f}",
         f"seeds: {', '.join(str(s.seed) for s in seeds)}, finished {', '.join(map(str, whole)) or 'none'}; "
-        + ("brackets: 95% t intervals over seeds" if len(seeds) > 1 else "one seed: no interval over seeds"),
+        "brackets: 95% t intervals over seeds; over prompts where a method has one seed only",
     ]
     unscored = sum(p.unscored for s in seeds for m in POLICIES for p in s.curves.get(m, []))
     lines += [f"{unscored} answers of policies unscored: left out of the means"] if unscored else []
     for first, second in PAIRS[:2]:
         if having := _having(seeds, first, second):
-            gap = np.subtract(_at_end(having, first, "gold"), _at_end(having, second, "gold")).tolist()
+            gap = _at_end(having, first, "gold", less=second)
             lines.append(f"{first} - {second}, gold at the end: {_span(gap, '{:+.3f}')}{_reading(gap)}")
     return lines
 
 
 def _reading(values: Sequence[float]) -> str:
-    """Whether an interval over seeds shows a difference."""
-    if len(values) < 2:
-        return ""
-    found = mean_interval(values)
-    return "" if found.low > 0 or found.high < 0 else ": no difference is seen"
+    """Whether an interval shows a difference."""
+    found = _interval(values)
+    return "" if found is None or found.low > 0 or found.high < 0 else ": no difference is seen"
 
 
 def _span(values: Sequence[float], form: str, *, least: float = -math.inf) -> str:
-    """Mean over seeds with its interval, which ends where no value is possible; without one for a single seed."""
-    found = mean_interval(values)
-    found = found._replace(low=max(found.low, least))
+    """The mean with its interval, which ends where no value is possible."""
+    found = _interval(values)
+    if found is None:
+        return "unscored"
     mean = form.format(found.estimate)
-    return mean if found.n == 1 else f"{mean} [{form.format(found.low)}, {form.format(found.high)}]"
+    return mean if found.n == 1 else f"{mean} [{form.format(max(found.low, least))}, {form.format(found.high)}]"
+
+
+def _interval(values: Sequence[float]) -> Interval | None:
+    """Over the values that are there; None where there is none."""
+    known = [v for v in values if math.isfinite(v)]
+    return mean_interval(known) if known else None
 
 
 def _mean(values: Floats) -> float:
@@ -277,9 +299,9 @@ def _figure(seeds: Sequence[_Seed]) -> Figure:
         style: dict[str, Any] = {"color": f"C{index}", "marker": "o", "markersize": 3, "capsize": 2, "linewidth": 1.4}
         style["linestyle"] = "--" if method in BEST_OF_N else "-"
         for axis, field in zip(axes, ("gold", "proxy"), strict=True):
-            found = [mean_interval([_mean(getattr(_at(s, method, n), field)) for s in having]) for n in shared]
-            y = [f.estimate for f in found]
-            bars = [f.standard_error if len(having) > 1 else 0.0 for f in found]
+            found = [_interval([_mean(getattr(_at(s, method, n), field)) for s in having]) for n in shared]
+            y = [f.estimate if f else math.nan for f in found]
+            bars = [f.standard_error if f and f.n > 1 else 0.0 for f in found]
             axis.errorbar(x, y, yerr=bars, label=method, elinewidth=0.8, **style)
     for axis, label in zip(axes, ("gain of the gold", "gain of what is optimised"), strict=True):
         axis.axhline(0, color="0.5", linewidth=0.8)

@@ -41,14 +41,14 @@ class LabSettings:
 
     model: str = "smollm2-135m"
     """The reference policy, and what the proxy starts from."""
-    prompts: int = 64
+    prompts: int = 48
     """Prompts of the pool; each seed divides them anew."""
-    held_out: int = 32
+    held_out: int = 24
     """Of these, how many a seed keeps for measuring; no label and no step comes from them."""
     samples: int = 8
     """Answers a prompt in the pool: the largest n of best-of-n."""
     max_new_tokens: int = 32
-    labels: int = 64
+    labels: int = 48
     """Comparisons that the gold labels for the proxy."""
     label_scale: float = 2.0
     """P(a over b) = sigmoid(label_scale * (gold a - gold b) / the pool's standard deviation of the gold)."""
