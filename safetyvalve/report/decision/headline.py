@@ -55,12 +55,10 @@ def proposal_text(material: Material, decision: Decision, words: Words) -> str:
     return words(key, to=after.name, share=f"{after.share:.0%}")
 
 
-def headline(material: Material, decision: Decision, words: Words) -> list[str]:
+def headline(decision: Decision, words: Words) -> list[str]:
     """What was found on each ground, those that speak against first."""
     order = ("rollback", "against", "missing", "open", "met")
-    return [
-        ground_text(decision, g.key, words) for g in sorted(decision.grounds, key=lambda g: order.index(g.state))
-    ] + ([return_text(material.roi, words)] if material.roi else [])
+    return [ground_text(decision, g.key, words) for g in sorted(decision.grounds, key=lambda g: order.index(g.state))]
 
 
 def ground_text(decision: Decision, key: str, words: Words) -> str:

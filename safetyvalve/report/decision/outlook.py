@@ -61,12 +61,13 @@ def _risks(material: Material, decision: Decision, words: Words, text: Text) -> 
             yield words("risk.alarm", alarm=text(f"alarm.{name}"))
     if (roi := material.roi) is not None:
         net = net_of(roi)
-        if net.total.low < 0:
+        if net.total.estimate < 0:
+            yield words("risk.loss", total=money(net.total.estimate, roi.currency, words.lang))
+        elif net.total.low < 0:
             yield words("risk.net", low=money(net.total.low, roi.currency, words.lang))
         of_roi = Words(words.lang, ROI_WORDS)
-        for flip in net.flips:
-            if flip.within:
-                yield words("risk.flip", input=of_roi(f"input.{flip.key}"))
+        if deciding := [of_roi(f"input.{flip.key}") for flip in net.flips if flip.within]:
+            yield words("risk.flip", inputs=text.join(deciding))
     yield words("risk.seed")
     yield words("risk.filter")
 

@@ -30,6 +30,7 @@ from safetyvalve.report.decision.words_en import ENGLISH
 from safetyvalve.report.decision.words_ja import JAPANESE
 from safetyvalve.report.figures import against_kl
 from safetyvalve.report.finding import finding
+from safetyvalve.report.observed import observed
 from safetyvalve.report.page import page_environment, page_resource
 from safetyvalve.report.record import number
 from safetyvalve.report.text import Text, signed
@@ -64,7 +65,7 @@ def build_decision(material: Material, lang: str = "en") -> str:
     text, words = Text(lang), Words(lang, WORDS)
     found = finding(material.runs, lang)
     decision = propose(material, found.evidence)
-    environment = page_environment(text, ("decision.html", "decision_form.html"))
+    environment = page_environment(text, ("decision.html", "decision_form.html", "observed.html"))
     environment.globals |= {"w": words}
     left, steps = risks(material, decision, words, text), next_steps(material, decision, words)
     returned = None if material.roi is None else roi_sheet(material.roi, lang)
@@ -82,7 +83,7 @@ def build_decision(material: Material, lang: str = "en") -> str:
         "notices": [words(f"notice.{code}", **values) for code, values in material.notices],
         "finding": found,
         "panels": against_kl(material.runs, text),
-        "peak": _peak(material, words),
+        "observed": observed(material.runs, text),
         "alarms": alarm_rows(material.runs, text),
         "release": _release(material, words),
         "damage": material.damage,
@@ -127,25 +128,6 @@ def _grounds(material: Material, decision: Decision, words: Words) -> list[Mappi
         "command": "" if material.roi else COMMANDS["roi"],
     }
     return [*rows, money]
-
-
-def _peak(material: Material, words: Words) -> str:
-    """What ``safetyvalve diagnose`` says of the independent score's peak; empty where it says nothing."""
-    fits = (material.diagnosis or {}).get("fits")
-    fit = fits.get("independent") if isinstance(fits, dict) else None
-    form = fit.get("optimised") if isinstance(fit, dict) else None
-    peak = form.get("peak") if isinstance(form, dict) else None
-    end = number(form.get("reach")) if isinstance(form, dict) else None
-    if not isinstance(peak, dict) or end is None or peak.get("kind") not in ("within", "unsure", "none"):
-        return ""
-    values = {"end": f"{end:.2f}"}
-    if peak["kind"] == "within":
-        at = peak.get("distance")
-        known = [number(at.get(k)) for k in ("estimate", "low", "high")] if isinstance(at, dict) else []
-        if len(known) != 3 or None in known:
-            return ""
-        values |= {k: f"{v:.2f}" for k, v in zip(("at", "low", "high"), known, strict=True)}
-    return words(f"peak.{peak['kind']}", **values)
 
 
 def _release(material: Material, words: Words) -> dict[str, Any] | None:
@@ -222,7 +204,7 @@ def _form(
     rows = [
         ("subject", [words("form.subject.text", candidate=material.candidate)]),
         ("proposal", [proposal_text(material, decision, words)]),
-        ("reasons", headline(material, decision, words)),
+        ("reasons", headline(decision, words)),
         ("people", [people]),
         ("effect", [return_text(material.roi, words)]),
         ("risks", left),

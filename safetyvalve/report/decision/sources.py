@@ -58,7 +58,6 @@ class Material:
     kpis: Kpis | None = None
     roi: Roi | None = None
     plan: PlanRecord | None = None
-    diagnosis: Mapping[str, Any] | None = None
     notices: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     """Codes of words with their values: what does not fit together, and was used all the same or left out."""
 
@@ -103,14 +102,14 @@ def read_material(
     if money is not None and money.quality is not None:
         _same_models("roi.json", money.quality.candidate, money.quality.baseline, name, staged, records)
     planned = None if plan is None else _plan(plan)
-    diagnosis, notices = _diagnosis(Path(runs[0]), records[0])
+    notices: list[tuple[str, Mapping[str, Any]]] = []
     data = (records[0].data_report or {}).get("sha256")
     if planned is not None and planned.sha256 and data and planned.sha256 != data:
         notices.append(("plan_data", {}))
     if money is not None and money.study.treatment not in (None, name):
         notices.append(("roi_variant", {"variant": money.study.treatment, "candidate": name}))
     return Material(
-        name, records, _trainers(records[0], staged, trainers), staged, damage, kpis, money, planned, diagnosis,
+        name, records, _trainers(records[0], staged, trainers), staged, damage, kpis, money, planned,
         tuple(notices),
     )  # fmt: skip
 
@@ -206,20 +205,6 @@ def _plan(file: Path) -> PlanRecord:
         )
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UsageError(f"'{file}' is not what it should be ({error}); a {what} is accepted.") from None
-
-
-def _diagnosis(run: Path, record: RunRecord) -> tuple[Mapping[str, Any] | None, list[tuple[str, Mapping[str, Any]]]]:
-    """``diagnose.json`` beside the run, if it is of this run."""
-    file = run / "diagnose.json"
-    if not file.is_file():
-        return None, []
-    try:
-        value = json.loads(_text(file, "diagnose.json"))
-    except ValueError:
-        value = None
-    if not isinstance(value, dict) or value.get("format") != 1 or value.get("run") != record.name:
-        return None, [("diagnosis", {})]
-    return value, []
 
 
 def _trainers(record: RunRecord, staged: ReleaseRecord | None, given: Sequence[str]) -> tuple[str, ...]:

@@ -100,16 +100,11 @@ ENGLISH: dict[str, str] = {
     "notice.plan_data": "plan.json was made of another data file than this run was trained on.",
     "notice.roi_variant": "The tickets behind the return call the new system {variant}; that it is {candidate} is not "
     "recorded in them.",
-    "notice.diagnosis": "diagnose.json is not of this run, or cannot be read; it was left out.",
     "absent.release": "There is no release record.",
     "absent.kpi": "There are no key figures.",
     "absent.roi": "There is no return on investment.",
     "absent.plan": "There is no plan.",
     "damaged": "The record of the release does not verify. It says:",
-    "peak.within": "By the fitted form, the independent score peaks at √KL = {at} ({low} to {high}); the run ends at "
-    "{end}.",
-    "peak.unsure": "Where the independent score peaks is unsure: the interval reaches beyond the distances seen.",
-    "peak.none": "The independent score has no peak within the distances seen (√KL up to {end}).",
     "alarms": "Alarms of the runs",
     "alarm": "Alarm",
     "gates.picture": "Distance from no change, in margins; left is worse. The shaded part is a loss beyond the margin. "
@@ -125,8 +120,9 @@ ENGLISH: dict[str, str] = {
     "risk.inexact": "Gate {metric} holds for many values only.",
     "risk.over": "The run overoptimized at its end; other weights of it must not be let out.",
     "risk.alarm": "An alarm was raised in training: {alarm}.",
+    "risk.loss": "The net is expected to be negative: {total}.",
     "risk.net": "The net may be negative: {low} at the lower end.",
-    "risk.flip": "{input} alone can turn the net's sign within what is not known.",
+    "risk.flip": "Within what is not known, the net's sign is turned by one alone of: {inputs}.",
     "risk.seed": "One training run, one seed: another run of the same recipe may end elsewhere.",
     "risk.filter": "No gate is a content filter: rare harm below what the sample can show remains possible.",
     "risk.none": "None was found in the files that were given.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from dataclasses import replace
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from safetyvalve.cli import main
+from safetyvalve.report import read_run
 from safetyvalve.report.decision import Material, build_decision, proposal_of, read_material
 from safetyvalve.report.decision.page import WORDS
+from safetyvalve.report.diagnosis import diagnose
 from tests.report.decision.material import OVER, kpis, plan, run, staged
+from tests.report.test_diagnosis import scored_run
 from tests.report.test_page import Reader
 
 
@@ -131,15 +135,14 @@ def test_hostile_names_are_inert(whole: Material) -> None:
         assert WORDS[lang]["approval.void"] in page
 
 
-def test_diagnosed_peak(bare: Material) -> None:
-    def page(peak: dict[str, object]) -> str:
-        form = {"reach": 2.5, "peak": peak}
-        return build_decision(replace(bare, diagnosis={"fits": {"independent": {"optimised": form}}}))
-
-    at = {"estimate": 1.5, "low": 1.2, "high": 1.9}
-    assert "peaks at √KL = 1.50 (1.20 to 1.90); the run ends at 2.50" in page({"kind": "within", "distance": at})
-    assert "no peak within the distances seen" in page({"kind": "none"})
-    assert "√KL = " not in page({"kind": "within", "distance": None})
+def test_the_diagnosis_is_shown_and_one_of_other_samples_is_not(tmp_path: Path) -> None:
+    folder = scored_run(tmp_path / "new")
+    found = diagnose(read_run(folder), replicates=50)
+    for inputs, shown in ((found["inputs"], True), ("0" * 64, False)):
+        (folder / "diagnose.json").write_text(json.dumps(found | {"inputs": inputs}), encoding="utf-8")
+        page = build_decision(read_material([folder]))
+        assert ('id="figure-observed"' in page) is shown
+        assert ("is of other samples, and left out" in page) is not shown
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -61,14 +60,12 @@ def test_kpi_json_is_read_back(tmp_path: Path) -> None:
     assert read_kpis(file) == kpis()
 
 
-def test_plan_of_other_data_and_diagnosis_of_another_run(tmp_path: Path) -> None:
+def test_plan_of_other_data(tmp_path: Path) -> None:
     folder = run(tmp_path / "r")
     other = plan(tmp_path / "plan.json", data={"sha256": "0" * 64})
-    (folder / "diagnose.json").write_text(json.dumps({"format": 1, "run": "other", "fits": {}}), encoding="utf-8")
     found = read_material([folder], plan=other)
-    assert [code for code, _ in found.notices] == ["diagnosis", "plan_data"]
-    assert found.diagnosis is None
-    assert read_material([folder], plan=plan(tmp_path / "same.json")).notices == (("diagnosis", {}),)
+    assert [code for code, _ in found.notices] == ["plan_data"]
+    assert read_material([folder], plan=plan(tmp_path / "same.json")).notices == ()
 
 
 def test_evidence_changed_after_the_approval(tmp_path: Path, new: Path) -> None:
