@@ -35,6 +35,10 @@ def decision(
     head: Annotated[
         str | None, typer.Option(help="Head of the release's log from an earlier report, to check against.")
     ] = None,
+    remark: Annotated[
+        list[str] | None,
+        typer.Option(help="What a reader must know; stands under the proposal and on the form. Repeatable."),
+    ] = None,
     lang: Annotated[Literal["en", "ja"], typer.Option(help="Language of the page.")] = "en",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write. Default: decision.html in the first run.")
@@ -64,6 +68,6 @@ def decision(
     material = read_material(
         runs, candidate=candidate, release=release, head=head, kpis=figures, roi=roi, plan=plan, trainers=trainer or ()
     )
-    page = build_decision(material, lang)
+    page = build_decision(material, lang, remark or ())
     typer.echo(save_page(page, runs[0] / "decision.html" if output is None else output))
     typer.echo(proposal_of(material, lang))

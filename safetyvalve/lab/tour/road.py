@@ -24,6 +24,13 @@ _COMMAND = (sys.executable, "-c", "import sys; from safetyvalve.cli import main;
 _PAUSED = (0, 10, 11, 12)
 """Exit statuses of `safetyvalve release` that are answers, not mistakes."""
 _PEOPLE = 4
+_REMARK = {
+    "en": "This is a tour. The annotators are scripted: a rubric with noise, no people. Tickets and harm are made up, "
+    "and nobody looked before approving. Only the training and the models' answers are real.",
+    "ja": "これは一通りの流れを示すための実行です。評価者はプログラム（採点基準に雑音を加えたもの）で、"
+    "人ではありません。問い合わせ記録と有害事象は架空であり、承認の前に確認した人もいません。"
+    "実際のものは学習とモデルの回答だけです。",
+}
 
 
 class Road(NamedTuple):
@@ -154,9 +161,17 @@ class _Tour:
         )
         page = self.output / "decision.html"
         self.run(
-            *("decision", *self.runs.values(), "--release", self.release, "--kpi", self.output / "kpi" / "kpi.json"),
+            *(
+                "decision",
+                self.runs["rpo"],
+                self.runs["dpo"],
+                "--release",
+                self.release,
+                "--kpi",
+                self.output / "kpi" / "kpi.json",
+            ),
             *("--roi", self.output / "roi" / "roi.json", "--plan", self.output / "plan" / "plan.json"),
-            *("--output", page, *self.lang),
+            *("--remark", _REMARK[self.road.lang], "--output", page, *self.lang),
         )
         return page
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -49,12 +49,13 @@ _FORM_LINES, _FORM_LENGTH = 4, 150
 """What the one page of the form holds."""
 
 
-def build_decision(material: Material, lang: str = "en") -> str:
+def build_decision(material: Material, lang: str = "en", remarks: Sequence[str] = ()) -> str:
     """The page.
 
     Args:
         material: what there is; what is missing is said, with the command that makes it.
         lang: ``en`` or ``ja``.
+        remarks: what a reader must know of the material, shown under the proposal and on the form.
 
     Returns:
         HTML without scripts and without references to anything outside it; equal for equal material.
@@ -80,7 +81,8 @@ def build_decision(material: Material, lang: str = "en") -> str:
         "proposal": proposal_text(material, decision, words),
         "grounds": _grounds(material, decision, words),
         "tiles": tiles(material, found.evidence[0], words),
-        "notices": [words(f"notice.{code}", **values) for code, values in material.notices],
+        "notices": [*remarks, *(words(f"notice.{code}", **values) for code, values in material.notices)],
+        "remarks": remarks,
         "finding": found,
         "panels": against_kl(material.runs, text),
         "observed": observed(material.runs, text),

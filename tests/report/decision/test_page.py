@@ -177,3 +177,8 @@ def test_command_with_verdicts_and_a_release(tmp_path: Path, capsys: pytest.Capt
 
     assert proposed(rater="r1", rater_kind="human").startswith("Release: go on to pilot")
     assert not proposed(rater="j", rater_kind="judge").startswith("Release")
+
+
+def test_remarks_stand_under_the_proposal_and_on_the_form(bare: Material) -> None:
+    page = build_decision(bare, "en", ["Judged by <scripts>, no people."])
+    assert page.count("Judged by &lt;scripts&gt;, no people.") == 2
