@@ -54,6 +54,8 @@ def decision(
         raise UsageError("--kpi and --verdicts are both given; kpi.json was made of verdicts. Give one of them.")
     if baseline is not None and not verdicts:
         raise UsageError("--baseline is about verdicts, and none are given; add --verdicts, or leave it out.")
+    if head is not None and release is None:
+        raise UsageError("--head is about a release's log, and no release is given; add --release, or leave it out.")
     figures = None if kpi is None else read_kpis(kpi)
     if verdicts:
         record = read_run(runs[0])

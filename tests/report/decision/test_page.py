@@ -15,9 +15,11 @@ from safetyvalve.report import read_run
 from safetyvalve.report.decision import Material, build_decision, proposal_of, read_material
 from safetyvalve.report.decision.page import WORDS
 from safetyvalve.report.diagnosis import diagnose
+from safetyvalve.stats import append_verdicts
 from tests.report.decision.material import OVER, kpis, plan, run, staged
 from tests.report.test_diagnosis import scored_run
 from tests.report.test_page import Reader
+from tests.stats.simulated import verdict
 
 
 @pytest.fixture(scope="module")
@@ -152,5 +154,26 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written, proposed = capsys.readouterr().out.splitlines()
     assert written == str(folder / "decision.html")
     assert proposed == proposal_of(read_material([folder], kpis=kpis()), "ja") == "保留: 証拠が足りません"
+    assert main(["decision", str(folder), "--head", "1:" + "0" * 64]) == 2
+    assert "--head is about a release's log" in capsys.readouterr().err
     assert main(["decision", str(folder), "--baseline", "old"]) == 2
     assert "--baseline is about verdicts" in capsys.readouterr().err
+
+
+def test_command_with_verdicts_and_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """People's verdicts lead to a release; the same ones by a judge do not."""
+    folder, made = run(tmp_path / "new"), staged(tmp_path / "release")
+    answers = ["a", "a", "a", "b"] * 30
+
+    def proposed(**who: str) -> str:
+        rows = [
+            verdict(prompt_id=f"p{i}", model_a="new", model_b="old", verdict=v, **who) for i, v in enumerate(answers)
+        ]
+        file = tmp_path / f"{who['rater']}.jsonl"
+        append_verdicts(file, rows)
+        status = main(["decision", str(folder), "--release", str(made), "--verdicts", str(file)])
+        out = capsys.readouterr()
+        return out.out.splitlines()[-1] if status == 0 else out.err
+
+    assert proposed(rater="r1", rater_kind="human").startswith("Release: go on to pilot")
+    assert not proposed(rater="j", rater_kind="judge").startswith("Release")

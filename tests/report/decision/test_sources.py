@@ -82,5 +82,7 @@ def test_evidence_changed_after_the_approval(tmp_path: Path, new: Path) -> None:
     page = build_decision(material)
     assert "VOID" in page
     assert "was changed after event" in page
+    other = staged(tmp_path / "other")
+    assert read_material([new], release=other, head="1:" + "0" * 64).damage is not None
     (folder / "log.jsonl").write_text("{}\n", encoding="utf-8")
     assert read_material([new], release=folder).damage.approvals == ()  # type: ignore[union-attr]
