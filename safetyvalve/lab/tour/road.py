@@ -93,7 +93,8 @@ class _Tour:
         half = max(1, self.road.steps // 2)
         self.run(
             *("reward", "train", "--data", data, "--model", self.road.model, "--output", self.output / "proxy"),
-            *("--members", 3, "--freeze", "--steps", 20, "--held-out", 256, "--seed", self.road.seed),
+            *("--members", 3, "--freeze", "--steps", 16, "--prompts-per-step", 8, "--held-out", 256),
+            *("--held-out-examples", 32, "--seed", self.road.seed),
         )
         for name, run in self.runs.items():
             self.run(
