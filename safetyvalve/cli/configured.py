@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTIONS", "RECORDED", "ConfiguredCommand", "config_option", "key_of", "options_of"]
 
-ACTIONS = frozenset({"config", "help", "dry_run"})
+ACTIONS = frozenset({"config", "help", "dry_run", "profile"})
 """Options that say what to do now, and are no keys."""
 RECORDED = frozenset({"name", "task"})
 """Keys of a run folder's config.yaml that say which run it was, and set nothing when it is read again."""
