@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -120,6 +121,7 @@ class _Annotator:
 
     def judge_one(self) -> bool:
         """Judge the next item; False where nothing is left."""
+        began = time.perf_counter()
         html = self._send("GET", "/judge")
         form = re.search(r'action="(/judge/\w{32})"', html)
         if form is None:
@@ -129,18 +131,20 @@ class _Annotator:
             raise RunError(f"the judging page shows {len(page.answers)} answers where two are expected.")
         practice = 'class="practice"' in html
         choice = "tie" if practice else self._choice(page)
-        correct = not practice and choice in ("1", "2") and self.noise.random() < _CORRECTED
+        editable = 'name="then" value="correct"' in html
+        correct = not practice and editable and choice in ("1", "2") and self.noise.random() < _CORRECTED
         self._send(
             "POST",
             form[1],
             csrf=self.csrf,
             id=_field(html, "id"),
             choice=choice,
-            then="correct" if correct and 'value="correct"' in html else "next",
+            then="correct" if correct else "next",
+            active_ms=_spent(began),
         )
         if not practice:
             self.votes[choice] += 1
-        if correct and 'value="correct"' in html:
+        if correct:
             self._correct(form[1], choice)
         return True
 
@@ -154,26 +158,25 @@ class _Annotator:
 
     def _correct(self, place: str, answer: str) -> None:
         """Cut an unfinished last sentence, as a hurried person would; an answer without one is left."""
+        began = time.perf_counter()
         html = self._send("GET", f"{place}/correct?answer={answer}")
         reader = re.search(r"<textarea[^>]*>\n?(.*?)</textarea>", html, re.DOTALL)
         text = _Plain.of(reader[1]) if reader else ""
         whole = re.match(r"(.*[.!?])[^.!?]+$", text.strip(), re.DOTALL)
         if whole is None:
             return
-        self._send("POST", f"{place}/correct", csrf=self.csrf, id=_field(html, "id"), answer=answer, text=whole[1])
+        form = {"csrf": self.csrf, "id": _field(html, "id"), "answer": answer, "active_ms": _spent(began)}
+        self._send("POST", f"{place}/correct", text=whole[1], **form)
         self.corrections += 1
 
     def _send(self, method: str, path: str, **form: str) -> str:
+        what = f"{method} /{path.split('/')[1]}"  # the rest may be an invite's token
         try:
-            answer = self.client.request(method, path, data=form) if form else self.client.request(method, path)
+            answer = self.client.request(method, path, data=form or None)
         except httpx.HTTPError as error:
-            raise RunError(
-                f"the labelling server does not answer {method} {path.split('/invite/')[0]} ({error})."
-            ) from None
+            raise RunError(f"the labelling server does not answer {what} ({error}).") from None
         if answer.status_code != 200:
-            raise RunError(
-                f"the labelling server answers {answer.status_code} to {method} {path.split('/invite/')[0]}."
-            )
+            raise RunError(f"the labelling server answers {answer.status_code} to {what}.")
         return str(answer.text)
 
 
@@ -198,6 +201,11 @@ def _field(html: str, name: str) -> str:
     if found is None:
         raise RunError(f"a page of the labelling server has no field '{name}', which the scripted annotators need.")
     return found[1]
+
+
+def _spent(began: float) -> str:
+    """Milliseconds that a program took: true, and no measure of what people would take."""
+    return str(max(1, round(1000 * (time.perf_counter() - began))))
 
 
 def _score(prompt: str, answer: str) -> float:

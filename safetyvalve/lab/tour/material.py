@@ -18,7 +18,7 @@ CONTROL = "production"
 """The model before training, as if it were what is out."""
 
 RELEASE = """\
-# The release of the tour. Margins are wide and no days are asked for, so that it ends within minutes: not for real use.
+# The release of the tour. Margins are wide, since few prompts are judged, and no days are asked for: not for real use.
 name: tour
 candidate: rpo
 control: production
@@ -34,7 +34,7 @@ guardrails:
     compare: level
     level: 0.5
     better: higher
-    margin: 0.05
+    margin: 0.15
     evidence: people
     stages: [shadow, pilot]
   - metric: both_bad_rate

@@ -23,7 +23,11 @@ __all__ = ["Road", "travel"]
 _COMMAND = (sys.executable, "-c", "import sys; from safetyvalve.cli import main; sys.exit(main())")
 _PAUSED = (0, 10, 11, 12)
 """Exit statuses of `safetyvalve release` that are answers, not mistakes."""
+_WAITS = 10
+"""The one among them that says that only a person's approval is missing."""
 _PEOPLE = 4
+_TICKETS = {"en": ("tickets.csv", "current", "rpo"), "ja": ("tickets_ja.csv", "現行", "新方式")}
+"""The example's file, and what it calls the old and the new system."""
 _REMARK = {
     "en": "This is a tour. The annotators are scripted: a rubric with noise, no people. Tickets and harm are made up, "
     "and nobody looked before approving. Only the training and the models' answers are real.",
@@ -136,12 +140,10 @@ class _Tour:
             observed, stage, datetime.now(UTC), rows, units=self.road.units, paired=paired, seed=self.road.seed
         )
         self.run("release", "record", self.release, observed, votes / "verdicts.jsonl", accepted=_PAUSED)
-        self.run("release", "status", self.release, *self.lang, accepted=_PAUSED)
-        self.run(
-            *("release", "approve", self.release, "--approver", "tour-approver"),
-            *("--reason", f"gates of {stage} were looked at (scripted: nobody looked)"),
-            accepted=_PAUSED,
-        )
+        status = self.run("release", "status", self.release, *self.lang, accepted=_PAUSED)
+        if status == _WAITS:
+            reason = f"gates of {stage} pass (scripted: nobody looked)"
+            self.run("release", "approve", self.release, "--approver", "tour-approver", "--reason", reason)
         return self.run("release", "decide", self.release, *self.lang, accepted=_PAUSED) == 0
 
     def judge(self, answers: Path, database: Path) -> Judged:
@@ -151,14 +153,19 @@ class _Tour:
     def report(self) -> Path:
         self.title("What it is worth, from ticket files that nobody wrote; and the page for who decides")
         example, verdicts = self.output / "tickets", [v / "verdicts.jsonl" for v in self.votes]
-        self.run("roi", "--example", example)
-        tickets = example / ("tickets.ja.csv" if self.road.lang == "ja" else "tickets.csv")
+        self.run("roi", "--example", example, *self.lang)
+        tickets, control, treatment = _TICKETS[self.road.lang]
         people = [*_each("--verdicts", verdicts), "--candidate", "rpo", "--baseline", CONTROL]
-        common = [tickets, "--control", "current", "--treatment", "rpo", *_each("--evaluation", self.votes), *people]
-        self.run("kpi", *common, "--run", self.runs["rpo"], *self.lang, "--output", self.output / "kpi")
+        common = [example / tickets, "--control", control, "--treatment", treatment, *people]
+        self.run(
+            *("kpi", *common, *_each("--evaluation", self.votes), "--run", self.runs["rpo"], *self.lang),
+            *("--output", self.output / "kpi"),
+        )
         self.run(
             *("roi", *common, "--design", "randomised", "--unit", "customer", "--assumptions"),
-            *(example / "assumptions.yaml", *self.lang, "--output", self.output / "roi"),
+            # A program's minutes are no labour; these hours are made up like the tickets.
+            *(example / "assumptions.yaml", "--set", "evaluation_hours=40", *self.lang),
+            *("--output", self.output / "roi"),
         )
         page = self.output / "decision.html"
         self.run(
