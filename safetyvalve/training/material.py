@@ -54,6 +54,8 @@ def tokenize_split(
     split: Split,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
+    *,
+    keep: bool = True,
 ) -> TokenizedSplit:
     """Tokenize what was read, and report on it.
 
@@ -63,6 +65,7 @@ def tokenize_split(
         loaded, split: the data.
         model: gives the limit where ``source`` does not.
         tokenizer: of the model.
+        keep: leave the tokens in the cache for the next run.
 
     Raises:
         DataError: too much was dropped, or nothing is left to train on.
@@ -72,9 +75,8 @@ def tokenize_split(
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     # The split came before rows are left out, so that the held-out conversations do not depend on model and limit.
     apart = set(map(id, split.held_out))
-    done = tokenize_examples(
-        loaded.examples, tokenizer, max_length=limit, on_long=source.on_long, cache_folder=cache_folder() / "tokens"
-    )
+    kept = cache_folder() / "tokens" if keep else None
+    done = tokenize_examples(loaded.examples, tokenizer, max_length=limit, on_long=source.on_long, cache_folder=kept)
     report = examine(loaded, Reading(name, tokenizer, limit, source.on_long, done))
     refuse_dropped(report, source.max_drop)
     both = list(zip(done.kept, done.examples, strict=True))

@@ -344,7 +344,8 @@ def _prepare(
     folder: RunFolder,
     progress: Progress,
 ) -> _Prepared:
-    done = tokenize_split(settings.source, settings.model.model, loaded, split, model, tokenizer)
+    keep = not isinstance(folder, Scratch)  # a dry run leaves nothing
+    done = tokenize_split(settings.source, settings.model.model, loaded, split, model, tokenizer, keep=keep)
     report = done.report
     if serving:
         coverage = prompt_coverage(serving, [e for e, _ in done.train], load_encoder(settings.source.encoder))
