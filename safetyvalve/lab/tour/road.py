@@ -169,15 +169,8 @@ class _Tour:
         )
         page = self.output / "decision.html"
         self.run(
-            *(
-                "decision",
-                self.runs["rpo"],
-                self.runs["dpo"],
-                "--release",
-                self.release,
-                "--kpi",
-                self.output / "kpi" / "kpi.json",
-            ),
+            *("decision", self.runs["rpo"], self.runs["dpo"], "--release", self.release),
+            *("--kpi", self.output / "kpi" / "kpi.json"),
             *("--roi", self.output / "roi" / "roi.json", "--plan", self.output / "plan" / "plan.json"),
             *("--remark", _REMARK[self.road.lang], "--output", page, *self.lang),
         )
