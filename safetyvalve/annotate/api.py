@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from safetyvalve.annotate.fields import CLIENT_ID, KEY, Key
-from safetyvalve.annotate.judge_pages import after_vote, editable_sight
+from safetyvalve.annotate.judge_pages import after_vote, editable_sight, reserve
 from safetyvalve.annotate.refusals import Refusal
 from safetyvalve.annotate.site import visit
 from safetyvalve.annotate.votes import LONGEST_CORRECTION, Ballot, Choice, correct, keep, vote
@@ -62,7 +62,9 @@ def store_vote(request: Request, body: VoteBody) -> Stored:
     ballot = Ballot(body.id, body.choice, body.strength, body.tags, body.active_ms)
     with visit(request, write=True, role="annotator") as v:
         assignment, stored = vote(v.session, v.site.queue, v.me, body.assignment, ballot, v.now)
-    return Stored(id=stored.id, next=after_vote(assignment, body.choice, body.then))
+        place = after_vote(assignment, body.choice, body.then)
+        reserve(v, place)
+    return Stored(id=stored.id, next=place)
 
 
 @router.post("/corrections")

@@ -7,6 +7,7 @@ this code were wrong.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import BindParameter, Select, bindparam, exists, func, or_, select, update
@@ -22,12 +23,13 @@ REPEAT_GAP = 10
 
 # Statements of every page are made once: building one costs as much as running it.
 _ME: BindParameter[Any] = bindparam("annotator")
-_LATE = select(Assignment).where(Assignment.state == "leased", Assignment.leased_until < bindparam("now"))
-_CURRENT = (
+_LATE_OR_MINE = (
     select(Assignment)
-    .where(Assignment.annotator_id == _ME, Assignment.state == "leased")
+    .where(
+        Assignment.state == "leased",
+        or_(Assignment.leased_until < bindparam("now"), Assignment.annotator_id == _ME),
+    )
     .order_by(Assignment.created_at, Assignment.id)
-    .limit(1)
 )
 _SEEN = aliased(Assignment)
 _OPEN = (
@@ -43,9 +45,12 @@ _NEXT_PRACTICE = (
     .limit(1)
 )
 _NEXT_GOLD = _OPEN.where(Item.kind == "gold", Batch.is_open, Batch.gold_every > 0).order_by(Item.position).limit(1)
+_BATCHES = select(Batch).order_by(Batch.id)
 _NEXT_NEW = (
-    _OPEN.where(Item.kind == "regular", Batch.is_open, Item.taken < Batch.overlap)
-    .order_by(Batch.id, Item.taken.desc(), Item.position)
+    # One batch and one count at a time, so that the index ix_item_queue holds the answer in order: a page must not take
+    # longer where more items wait.
+    _OPEN.where(Item.kind == "regular", Item.batch_id == bindparam("batch"), Item.taken == bindparam("taken"))
+    .order_by(Item.position)
     .limit(1)
 )
 _LATE_REPEAT = select(Assignment).where(
@@ -107,8 +112,7 @@ class Queue(NamedTuple):
 
         Asked again without a vote, the answer is the same.
         """
-        self.expire(session, now)
-        current = session.scalars(_CURRENT, {"annotator": annotator.id}).first()
+        current = self._current(session, annotator, now)
         if current is not None:
             item = session.get_one(Item, current.item_id)
             if not item.withdrawn:
@@ -118,16 +122,26 @@ class Queue(NamedTuple):
         done = judged(session, annotator)
         if not done and (practice := practice_left(session, annotator, lang)):
             return self._lease(session, practice, annotator, now)
+        batches = session.scalars(_BATCHES).all()
         return (
-            self._gold(session, annotator, done, now)
-            or self._again(session, annotator, done, now)
-            or self._new(session, annotator, now)
+            self._gold(session, batches, annotator, done, now)
+            or self._again(session, batches, annotator, done, now)
+            or self._new(session, batches, annotator, now)
         )
 
-    def expire(self, session: Session, now: int) -> None:
-        """Take back what nobody judged in time."""
-        for assignment in session.scalars(_LATE, {"now": now}).all():
-            self.let_go(session, assignment, "expired")
+    def fresh_from(self, now: int) -> int:
+        """A lease up to then or longer need not be extended by showing the item again."""
+        return now + self.lease_ms // 2
+
+    def _current(self, session: Session, annotator: Annotator, now: int) -> Assignment | None:
+        """What lies open before the annotator; what nobody judged in time is taken back on the way."""
+        current = None
+        for assignment in session.scalars(_LATE_OR_MINE, {"now": now, "annotator": annotator.id}).all():
+            if assignment.leased_until < now:
+                self.let_go(session, assignment, "expired")
+            else:
+                current = current or assignment
+        return current
 
     def let_go(self, session: Session, assignment: Assignment, state: str) -> None:
         """End a lease and free its slot."""
@@ -155,8 +169,12 @@ class Queue(NamedTuple):
         item.taken += 1
         return free
 
-    def _gold(self, session: Session, annotator: Annotator, done: int, now: int) -> Assignment | None:
+    def _gold(
+        self, session: Session, batches: Sequence[Batch], annotator: Annotator, done: int, now: int
+    ) -> Assignment | None:
         """One in each stretch of ``gold_every`` judgments, at a place drawn at random."""
+        if not any(batch.gold_every for batch in batches):
+            return None
         gold = _first(session, _NEXT_GOLD, annotator=annotator.id)
         if gold is None or gold.batch is None:
             return None
@@ -164,8 +182,12 @@ class Queue(NamedTuple):
         place = seen * every + 1 + int(drawn(self.secret, "gold", annotator.id, seen) * every)
         return self._lease(session, gold, annotator, now) if done >= place else None
 
-    def _again(self, session: Session, annotator: Annotator, done: int, now: int) -> Assignment | None:
+    def _again(
+        self, session: Session, batches: Sequence[Batch], annotator: Annotator, done: int, now: int
+    ) -> Assignment | None:
         """A repeat whose first sight lies far enough back, or one whose lease ran out."""
+        if not any(batch.repeat_share for batch in batches):
+            return None
         expired = session.scalars(_LATE_REPEAT, {"annotator": annotator.id}).first()
         if expired is not None:
             expired.state, expired.leased_until = "leased", now + self.lease_ms
@@ -182,10 +204,14 @@ class Queue(NamedTuple):
         session.flush()
         return again
 
-    def _new(self, session: Session, annotator: Annotator, now: int) -> Assignment | None:
+    def _new(self, session: Session, batches: Sequence[Batch], annotator: Annotator, now: int) -> Assignment | None:
         """An item with a free slot that this annotator has not judged; begun ones first, so that items get finished."""
-        new = _first(session, _NEXT_NEW, annotator=annotator.id)
-        return self._lease(session, new, annotator, now) if new else None
+        for batch in batches:
+            for taken in reversed(range(batch.overlap if batch.is_open else 0)):
+                new = _first(session, _NEXT_NEW, annotator=annotator.id, batch=batch.id, taken=taken)
+                if new is not None:
+                    return self._lease(session, new, annotator, now)
+        return None
 
     def _lease(self, session: Session, candidate: _Candidate, annotator: Annotator, now: int) -> Assignment:
         item, batch, assignment = candidate

@@ -103,14 +103,12 @@ def append(session: Session, kind: str, actor: str, payload: Mapping[str, Any], 
     text = canonical(payload)
     new = Head(last.seq + 1, _hash(last.seq + 1, at, actor, kind, text, last.hash))
     session.add(Event(seq=new.seq, at=at, actor=actor, kind=kind, payload=text, previous=last.hash, hash=new.hash))
-    session.flush()
     session.info["head"] = new  # a session is one transaction, and nobody else writes during it
 
 
 def append_row(session: Session, kind: str, actor: str, row: Base, **more: Any) -> None:
     """Add a row of one of the :data:`RECORDED` tables and the event that vouches for it."""
     session.add(row)
-    session.flush()
     record = record_of(row)
     append(session, kind, actor, {"id": record["id"], "digest": digest(record), **more}, at=record["created_at"])
 

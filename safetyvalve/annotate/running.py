@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 from collections.abc import Callable
@@ -63,6 +64,8 @@ def run_server(start: Start, *, say: Callable[[str], object]) -> None:
             app = create_app(database, settings)
             _fill(app.state.site, start, say)
             _invite(app.state.site, start.invites, say)
+            gc.collect()
+            gc.freeze()  # what is there now stays; looking through it again would hold every page up
             # No access log: it would hold addresses of people and tokens of invites.
             config = uvicorn.Config(
                 app, access_log=False, log_level=logging.WARNING, server_header=False, proxy_headers=False
@@ -98,7 +101,7 @@ def _fill(site: Site, start: Start, say: Callable[[str], object]) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle on
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

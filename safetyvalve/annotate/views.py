@@ -5,14 +5,25 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from markupsafe import Markup
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from safetyvalve.annotate.blinding import Mask
-from safetyvalve.annotate.models import Assignment, Batch, Item, Vote
+from safetyvalve.annotate.models import Annotator, Assignment, Batch, Item, Vote
 from safetyvalve.annotate.rendering import render
 from safetyvalve.annotate.votes import LONGEST_CORRECTION
 
-__all__ = ["ShownAnswer", "ShownTurn", "Sight", "Subject", "as_shown", "shown_choice", "subject_of"]
+__all__ = [
+    "ShownAnswer",
+    "ShownTurn",
+    "Sight",
+    "Subject",
+    "as_shown",
+    "find_subject",
+    "open_subject",
+    "shown_choice",
+    "subject_of",
+]
 
 MASKED_ROLES = ("system", "assistant")
 """Turns of the prompt that may give away a model; the user's words are the question and stay."""
@@ -41,6 +52,32 @@ def subject_of(session: Session, assignment: Assignment) -> Subject:
     """Costs nothing where the session has met item and batch already."""
     item = session.get_one(Item, assignment.item_id)
     return Subject(assignment, item, session.get_one(Batch, item.batch_id) if item.batch_id is not None else None)
+
+
+_OWN = (
+    select(Assignment, Item, Batch)
+    .join(Item, Assignment.item_id == Item.id)
+    .outerjoin(Batch, Item.batch_id == Batch.id)
+    .where(Assignment.annotator_id == bindparam("annotator"))
+)
+_FOUND = _OWN.where(Assignment.id == bindparam("assignment"))
+_LYING_OPEN = (
+    _OWN.where(Assignment.state == "leased", Assignment.leased_until >= bindparam("until"), ~Item.withdrawn)
+    .order_by(Assignment.created_at, Assignment.id)
+    .limit(1)
+)
+
+
+def find_subject(session: Session, annotator: Annotator, assignment_id: str) -> Subject | None:
+    """The annotator's own assignment of this id, with what it is about."""
+    row = session.execute(_FOUND, {"annotator": annotator.id, "assignment": assignment_id}).first()
+    return Subject(*row) if row else None
+
+
+def open_subject(session: Session, annotator: Annotator, until: int) -> Subject | None:
+    """What lies open before the annotator at least ``until`` (milliseconds since 1970), if anything does."""
+    row = session.execute(_LYING_OPEN, {"annotator": annotator.id, "until": until}).first()
+    return Subject(*row) if row else None
 
 
 class Sight:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import regex
 from rapidfuzz.distance import Levenshtein
-from sqlalchemy import func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from safetyvalve.annotate.assignment import Queue, judged
@@ -24,7 +24,6 @@ __all__ = [
     "Choice",
     "correct",
     "edit_distance",
-    "find_own",
     "held_correction",
     "held_vote",
     "keep",
@@ -81,7 +80,7 @@ def vote(
         item_id=assignment.item_id,
         annotator_id=annotator.id,
         repeat=assignment.repeat,
-        revision=_next_revision(session, Vote, assignment),
+        revision=_next_revision(session, _LAST_VOTE, assignment=assignment.id),
         swapped=assignment.swapped,
         active_ms=_plausible(ballot.active_ms),
         nonce=secrets.token_hex(16),
@@ -103,7 +102,6 @@ def _settle(session: Session, queue: Queue, annotator: Annotator, assignment: As
         assignment.nth = judged(session, annotator) + 1
     counts = assignment.kind != "regular" or assignment.repeat > 0 or queue.take_slot(session, assignment)
     assignment.state = "done" if counts else "late"
-    session.flush()
 
 
 def correct(
@@ -141,7 +139,7 @@ def correct(
         id=id,
         item_id=item.id,
         annotator_id=annotator.id,
-        revision=_next_revision(session, Correction, assignment, Correction.answer == answer),
+        revision=_next_revision(session, _LAST_CORRECTION, assignment=assignment.id, answer=answer),
         distance=edit_distance(original, text),
         active_ms=_plausible(active_ms),
         nonce=secrets.token_hex(16),
@@ -209,20 +207,14 @@ def edit_distance(before: str, after: str) -> int:
     return int(Levenshtein.distance(regex.findall(r"\X", before), regex.findall(r"\X", after)))
 
 
-def find_own(session: Session, annotator: Annotator, assignment_id: str) -> Assignment | None:
-    """The annotator's own assignment of this id."""
-    assignment = session.get(Assignment, assignment_id)
-    return assignment if assignment and assignment.annotator_id == annotator.id else None
-
-
 def own(session: Session, annotator: Annotator, assignment_id: str) -> Assignment:
-    """As :func:`find_own`.
+    """The annotator's own assignment of this id.
 
     Raises:
         Refusal: 404 for somebody else's assignment.
     """
-    assignment = find_own(session, annotator, assignment_id)
-    if assignment is None:
+    assignment = session.get(Assignment, assignment_id)
+    if assignment is None or assignment.annotator_id != annotator.id:
         raise Refusal(404, "no_assignment")
     return assignment
 
@@ -240,8 +232,15 @@ def _sent_before(
     return found
 
 
-def _next_revision(session: Session, table: type[Vote] | type[Correction], assignment: Assignment, *more: Any) -> int:
-    last = session.scalar(select(func.max(table.revision)).where(table.assignment_id == assignment.id, *more))
+# Made once: building a statement costs as much as running it.
+_LAST_VOTE = select(func.max(Vote.revision)).where(Vote.assignment_id == bindparam("assignment"))
+_LAST_CORRECTION = select(func.max(Correction.revision)).where(
+    Correction.assignment_id == bindparam("assignment"), Correction.answer == bindparam("answer")
+)
+
+
+def _next_revision(session: Session, statement: Select[Any], **values: str) -> int:
+    last = session.scalar(statement, values)
     return 0 if last is None else last + 1
 
 

@@ -11,9 +11,14 @@ import re
 import sys
 import time
 import uuid
+from itertools import count
 from pathlib import Path
 
 import httpx2 as httpx
+
+
+def _base(link: str) -> str:
+    return re.match(r"http://[^/]+", link)[0]  # type: ignore[index]
 
 
 class Crowd:
@@ -32,13 +37,15 @@ class Crowd:
         self.failures = 0
 
     async def run(self) -> None:
-        await asyncio.gather(*(self.annotator(link, i) for i, link in enumerate(self.links)))
+        # Clients are made beforehand: that takes long enough to push annotators together who should come evenly.
+        clients = [httpx.AsyncClient(base_url=_base(link), timeout=30, verify=False) for link in self.links]
+        await asyncio.gather(*(self.annotator(*one) for one in zip(clients, self.links, count())))
 
-    async def annotator(self, link: str, number: int) -> None:
-        await asyncio.sleep(self.gap * number / len(self.links))
-        base = re.match(r"http://[^/]+", link)[0]  # type: ignore[index]
-        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
-            await self.send(client, "POST", link.removeprefix(base), timed=False)
+    async def annotator(self, client: httpx.AsyncClient, link: str, number: int) -> None:
+        # Spread over a whole judgment, a page and a vote: people are not in step with each other.
+        await asyncio.sleep(2 * self.gap * number / len(self.links))
+        async with client:
+            await self.send(client, "POST", link.removeprefix(_base(link)), timed=False)
             page = await self.send(client, "GET", "/guideline", timed=False)
             csrf = re.search(r'name="csrf" value="(\w+)"', page)[1]  # type: ignore[index]
             await self.send(client, "POST", "/guideline", timed=False, data={"csrf": csrf, "agreed": "yes"})

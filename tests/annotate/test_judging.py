@@ -285,6 +285,36 @@ def test_database_does_not_answer(app: Any, database: Database, monkeypatch: pyt
     assert len(votes(database)) == 1
 
 
+def test_the_next_item_is_chosen_with_the_vote(app: Any, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One writer's turn a judgment: the page after it only reads."""
+    one = Person(app, database)
+    assignment = one.vote("1")
+    with database.read() as session:
+        leased = session.scalars(select(Assignment.id).where(Assignment.state == "leased")).all()
+    assert len(leased) == 1
+
+    def nobody_writes(*_: object) -> None:
+        raise AssertionError("the page took a writer's turn")
+
+    monkeypatch.setattr(database, "write", nobody_writes)
+    page = one.get(f"/judge?saved={assignment}").text
+    assert f'action="/judge/{leased[0]}"' in page
+    assert f'href="/judge/{assignment}"' in page
+
+
+def test_a_page_extends_a_lease_that_is_half_over(app: Any, database: Database) -> None:
+    one = Person(app, database)
+    item = one.item()
+    assert item
+    with database.write() as session:
+        lease = session.get_one(Assignment, item["assignment"])
+        lease.leased_until -= app.state.site.queue.lease_ms // 2
+        short = lease.leased_until
+    assert one.item()["assignment"] == item["assignment"]
+    with database.read() as session:
+        assert session.get_one(Assignment, item["assignment"]).leased_until > short
+
+
 def test_results_tell_samples_of_one_run_apart(serve: Serve, database: Database, tmp_path: Path) -> None:
     """As `safetyvalve stats` names them; "a run against itself" would be no comparison."""
     app = serve(make_run(tmp_path / "run-a", prompts=2, steps=(0,), n=2), pairing="samples")

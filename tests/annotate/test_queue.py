@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 from sqlalchemy.exc import IntegrityError
 
 from safetyvalve.annotate import Database, Rules, auth
@@ -164,6 +164,23 @@ def test_sides_are_balanced_drawn_and_stored(serve: Serve, database: Database, t
         courses.append(sides)
     assert courses[0] != courses[1]
     assert all(0 < sum(a == b for a, b in pairwise(c)) < 49 for c in courses)  # not alternating
+
+
+def test_a_long_queue_is_not_sorted_for_each_page(serve: Serve, database: Database, tmp_path: Path) -> None:
+    if not database.is_sqlite:
+        pytest.skip("the plan of PostgreSQL follows its statistics")
+    queue, [one] = fill(serve, tmp_path, 5, Rules(2, 0, 0)), join(database)
+    seen: list[tuple[str, Any]] = []
+    event.listen(
+        database.engine, "before_cursor_execute", lambda _c, _k, sql, values, _x, _m: seen.append((sql, values))
+    )
+    step(database, queue, one, 10)
+    choosing = [(sql, values) for sql, values in seen if "item.taken =" in sql]
+    assert choosing
+    with database.engine.connect() as connection:
+        for sql, values in choosing:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all()
+            assert not any("TEMP B-TREE" in row[3] for row in plan), plan
 
 
 def test_closed_batches_give_nothing(serve: Serve, database: Database, tmp_path: Path) -> None:
