@@ -102,6 +102,8 @@ def _gates(material: Material, words: Words) -> Tile:
     record = material.release
     if record is None:
         return Tile(words("tile.gates"), words("tile.void" if material.damage else "tile.unknown"), "")
+    if record.outcome == "complete" and not record.gates:
+        return Tile(words("tile.gates"), words("tile.gates.past"), words("tile.gates.past.note", stage=record.stage))
     count = {state: sum(g.state == state for g in record.gates) for state in ("pass", "inconclusive", "fail")}
     note = words("tile.gates.note", open=count["inconclusive"], failed=count["fail"], stage=record.stage)
     return Tile(words("tile.gates"), f"{count['pass']} / {len(record.gates)}", note)

@@ -74,7 +74,8 @@ def _gates(material: Material) -> Ground:
     }  # fmt: skip
     passed = sum(g.state == "pass" for g in record.gates)
     counts = {"passed": passed, "of": len(record.gates), "stage": record.stage}
-    return Ground("gates", states[record.outcome], f"gates_{record.outcome}", counts)
+    code = "gates_past" if record.outcome == "complete" and not record.gates else f"gates_{record.outcome}"
+    return Ground("gates", states[record.outcome], code, counts)
 
 
 def _overoptimization(material: Material, evidence: Evidence) -> Ground:
