@@ -125,7 +125,7 @@ class Queue(NamedTuple):
         batches = session.scalars(_BATCHES).all()
         return (
             self._gold(session, batches, annotator, done, now)
-            or self._again(session, batches, annotator, done, now)
+            or self._again(session, annotator, done, now)
             or self._new(session, batches, annotator, now)
         )
 
@@ -182,12 +182,8 @@ class Queue(NamedTuple):
         place = seen * every + 1 + int(drawn(self.secret, "gold", annotator.id, seen) * every)
         return self._lease(session, gold, annotator, now) if done >= place else None
 
-    def _again(
-        self, session: Session, batches: Sequence[Batch], annotator: Annotator, done: int, now: int
-    ) -> Assignment | None:
+    def _again(self, session: Session, annotator: Annotator, done: int, now: int) -> Assignment | None:
         """A repeat whose first sight lies far enough back, or one whose lease ran out."""
-        if not any(batch.repeat_share for batch in batches):
-            return None
         expired = session.scalars(_LATE_REPEAT, {"annotator": annotator.id}).first()
         if expired is not None:
             expired.state, expired.leased_until = "leased", now + self.lease_ms
