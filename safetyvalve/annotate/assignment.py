@@ -8,26 +8,34 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, Select, bindparam, exists, func, or_, select, update
+from sqlalchemy import BindParameter, Row, Select, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from safetyvalve.annotate.batches import drawn
 from safetyvalve.annotate.models import Annotator, Assignment, Batch, Item
+from safetyvalve.annotate.tally import Tally
 
-__all__ = ["REPEAT_GAP", "Queue", "judged", "practice_left", "waiting"]
+__all__ = ["REPEAT_GAP", "Queue", "waiting"]
 
 REPEAT_GAP = 10
 """Judgments that lie between the first sight of an item and its repeat."""
 
 # Statements of every page are made once: building one costs as much as running it.
 _ME: BindParameter[Any] = bindparam("annotator")
-_LATE_OR_MINE = (
+_UNDER_WAY = (
+    # What was leased to somebody and ran out, what the annotator holds, and the annotator's repeats that ran out.
     select(Assignment)
     .where(
-        Assignment.state == "leased",
-        or_(Assignment.leased_until < bindparam("now"), Assignment.annotator_id == _ME),
+        or_(
+            and_(
+                Assignment.state == "leased",
+                or_(Assignment.leased_until < bindparam("now"), Assignment.annotator_id == _ME),
+            ),
+            and_(Assignment.annotator_id == _ME, Assignment.repeat == 1, Assignment.state == "expired"),
+        )
     )
     .order_by(Assignment.created_at, Assignment.id)
 )
@@ -45,17 +53,32 @@ _NEXT_PRACTICE = (
     .limit(1)
 )
 _NEXT_GOLD = _OPEN.where(Item.kind == "gold", Batch.is_open, Batch.gold_every > 0).order_by(Item.position).limit(1)
-_BATCHES = select(Batch).order_by(Batch.id)
-_NEXT_NEW = (
-    # One batch and one count at a time, so that the index ix_item_queue holds the answer in order: a page must not take
-    # longer where more items wait.
-    _OPEN.where(Item.kind == "regular", Item.batch_id == bindparam("batch"), Item.taken == bindparam("taken"))
-    .order_by(Item.position)
-    .limit(1)
-)
-_LATE_REPEAT = select(Assignment).where(
-    Assignment.annotator_id == _ME, Assignment.repeat == 1, Assignment.state == "expired"
-)
+_GOLD = aliased(Item)
+_BATCHES = select(
+    Batch, exists().where(_GOLD.kind == "gold", ~_GOLD.withdrawn, _GOLD.batch_id == Batch.id).correlate(Batch)
+).order_by(Batch.id)
+
+
+@cache
+def _next_new(overlap: int) -> Select[Item, Batch, Assignment]:
+    """One item of a batch: of those begun most often the one whose turn it is.
+
+    One batch and one count at a time, so that the index ix_item_queue holds the answer in order: a page must not take
+    longer where more items wait. The counts after the first that has an item are not looked at.
+    """
+    item, seen = aliased(Item), aliased(Assignment)
+    of_count = (
+        select(item.id)
+        .outerjoin(seen, (seen.item_id == item.id) & (seen.annotator_id == _ME) & (seen.repeat == 0))
+        .where(~item.withdrawn, or_(seen.id.is_(None), seen.state == "expired"))
+        .where(item.kind == "regular", item.batch_id == bindparam("batch"))
+        .order_by(item.position)
+        .limit(1)
+    )
+    counts = [of_count.where(item.taken == taken).scalar_subquery() for taken in reversed(range(overlap))]
+    return _OPEN.where(Item.id == (func.coalesce(*counts) if overlap > 1 else counts[0]))
+
+
 _NEXT_REPEAT = (
     select(Assignment)
     .join(Item)
@@ -74,16 +97,6 @@ _NEXT_REPEAT = (
     .limit(1)
 )
 _SLOTS = select(Assignment.slot).where(Assignment.item_id == bindparam("item"), Assignment.slot.is_not(None))
-_FIRST_SIGHTS = select(func.count(), func.count().filter(Assignment.swapped)).where(
-    Assignment.annotator_id == _ME, Assignment.repeat == 0, Assignment.kind == bindparam("kind")
-)
-_JUDGED = select(func.count()).where(
-    Assignment.annotator_id == _ME,
-    Assignment.kind == "regular",
-    Assignment.repeat == 0,
-    Assignment.state.in_(("done", "late")),
-)
-_BEGUN = select(exists().where(Assignment.annotator_id == _ME, Assignment.kind == "regular"))
 
 
 class _Candidate(NamedTuple):
@@ -94,6 +107,19 @@ class _Candidate(NamedTuple):
     """None for practice, which belongs to no batch."""
     expired: Assignment | None
     """The annotator's lease of it that ran out."""
+
+
+class _Turn(NamedTuple):
+    """One look for what an annotator judges next."""
+
+    session: Session
+    annotator: Annotator
+    tally: Tally
+    now: int
+
+    def first(self, statement: Select[Item, Batch, Assignment], **values: Any) -> _Candidate | None:
+        row = self.session.execute(statement, {"annotator": self.annotator.id, **values}).first()
+        return _Candidate(*row) if row else None
 
 
 class Queue(NamedTuple):
@@ -112,36 +138,41 @@ class Queue(NamedTuple):
 
         Asked again without a vote, the answer is the same.
         """
-        current = self._current(session, annotator, now)
+        current, late = self._under_way(session, annotator, now)
         if current is not None:
             item = session.get_one(Item, current.item_id)
             if not item.withdrawn:
                 current.leased_until = now + self.lease_ms
                 return current
             self.let_go(session, current, "expired")
-        done = judged(session, annotator)
-        if not done and (practice := practice_left(session, annotator, lang)):
-            return self._lease(session, practice, annotator, now)
-        batches = session.scalars(_BATCHES).all()
-        return (
-            self._gold(session, batches, annotator, done, now)
-            or self._again(session, annotator, done, now)
-            or self._new(session, batches, annotator, now)
-        )
+        turn = _Turn(session, annotator, Tally.of(session, annotator), now)
+        if not turn.tally.seen("regular"):  # who has begun to judge practises no more
+            practice = turn.first(_NEXT_PRACTICE, lang=lang)
+            if practice is not None:
+                return self._lease(turn, practice)
+        batches = session.execute(_BATCHES).all()
+        return self._gold(turn, batches) or self._again(turn, late) or self._new(turn, batches)
 
     def fresh_from(self, now: int) -> int:
         """A lease up to then or longer need not be extended by showing the item again."""
         return now + self.lease_ms // 2
 
-    def _current(self, session: Session, annotator: Annotator, now: int) -> Assignment | None:
-        """What lies open before the annotator; what nobody judged in time is taken back on the way."""
-        current = None
-        for assignment in session.scalars(_LATE_OR_MINE, {"now": now, "annotator": annotator.id}).all():
-            if assignment.leased_until < now:
+    def _under_way(
+        self, session: Session, annotator: Annotator, now: int
+    ) -> tuple[Assignment | None, list[Assignment]]:
+        """What lies open before the annotator, and repeats that did and ran out.
+
+        What nobody judged in time is taken back on the way.
+        """
+        current, late = None, []
+        for assignment in session.scalars(_UNDER_WAY, {"now": now, "annotator": annotator.id}).all():
+            if assignment.state == "leased" and assignment.leased_until < now:
                 self.let_go(session, assignment, "expired")
-            else:
+            if assignment.state == "leased":
                 current = current or assignment
-        return current
+            elif assignment.repeat and assignment.annotator_id == annotator.id:
+                late.append(assignment)
+        return current, late
 
     def let_go(self, session: Session, assignment: Assignment, state: str) -> None:
         """End a lease and free its slot."""
@@ -169,56 +200,59 @@ class Queue(NamedTuple):
         item.taken += 1
         return free
 
-    def _gold(
-        self, session: Session, batches: Sequence[Batch], annotator: Annotator, done: int, now: int
-    ) -> Assignment | None:
+    def _gold(self, turn: _Turn, batches: Sequence[Row[Batch, bool]]) -> Assignment | None:
         """One in each stretch of ``gold_every`` judgments, at a place drawn at random."""
-        if not any(batch.gold_every for batch in batches):
-            return None
-        gold = _first(session, _NEXT_GOLD, annotator=annotator.id)
-        if gold is None or gold.batch is None:
-            return None
-        every, seen = gold.batch.gold_every, self._sights(session, annotator, "gold")[0]
-        place = seen * every + 1 + int(drawn(self.secret, "gold", annotator.id, seen) * every)
-        return self._lease(session, gold, annotator, now) if done >= place else None
+        done, seen = turn.tally.judged, turn.tally.seen("gold")
+        share = drawn(self.secret, "gold", turn.annotator.id, seen)
 
-    def _again(self, session: Session, annotator: Annotator, done: int, now: int) -> Assignment | None:
-        """A repeat whose first sight lies far enough back, or one whose lease ran out."""
-        expired = session.scalars(_LATE_REPEAT, {"annotator": annotator.id}).first()
-        if expired is not None:
-            expired.state, expired.leased_until = "leased", now + self.lease_ms
-            return expired
-        latest = done - REPEAT_GAP
-        if latest < 1:  # judgments are counted from 1
+        def is_due(every: int) -> bool:
+            return every > 0 and done >= seen * every + 1 + int(share * every)
+
+        if not any(has_gold and is_due(batch.gold_every) for batch, has_gold in batches):
             return None
-        first = session.scalars(_NEXT_REPEAT, {"annotator": annotator.id, "latest": latest}).first()
+        gold = turn.first(_NEXT_GOLD)
+        if gold is None or gold.batch is None or not is_due(gold.batch.gold_every):
+            return None
+        return self._lease(turn, gold)
+
+    def _again(self, turn: _Turn, late: Sequence[Assignment]) -> Assignment | None:
+        """A repeat whose first sight lies far enough back, or one whose lease ran out."""
+        for expired in late:
+            if not turn.session.get_one(Item, expired.item_id).withdrawn:
+                expired.state, expired.leased_until = "leased", turn.now + self.lease_ms
+                return expired
+        latest = turn.tally.judged - REPEAT_GAP
+        if latest < 1 or not turn.tally.to_repeat:  # judgments are counted from 1
+            return None
+        values = {"annotator": turn.annotator.id, "latest": latest}
+        first = turn.session.scalars(_NEXT_REPEAT, values).first()
         if first is None:
             return None
         first.to_repeat = False
-        again = self._made(first.item_id, annotator, now, repeat=1, swapped=not first.swapped)
-        session.add(again)
-        session.flush()
+        again = self._made(first.item_id, turn, repeat=1, swapped=not first.swapped)
+        turn.session.add(again)
+        turn.session.flush()
         return again
 
-    def _new(self, session: Session, batches: Sequence[Batch], annotator: Annotator, now: int) -> Assignment | None:
+    def _new(self, turn: _Turn, batches: Sequence[Row[Batch, bool]]) -> Assignment | None:
         """An item with a free slot that this annotator has not judged; begun ones first, so that items get finished."""
-        for batch in batches:
-            for taken in reversed(range(batch.overlap if batch.is_open else 0)):
-                new = _first(session, _NEXT_NEW, annotator=annotator.id, batch=batch.id, taken=taken)
-                if new is not None:
-                    return self._lease(session, new, annotator, now)
+        for batch, _ in batches:
+            new = turn.first(_next_new(batch.overlap), batch=batch.id) if batch.is_open else None
+            if new is not None:
+                return self._lease(turn, new)
         return None
 
-    def _lease(self, session: Session, candidate: _Candidate, annotator: Annotator, now: int) -> Assignment:
+    def _lease(self, turn: _Turn, candidate: _Candidate) -> Assignment:
+        session = turn.session
         item, batch, assignment = candidate
         if assignment is None:
-            swapped = self._side(session, item, annotator)
-            assignment = self._made(item.id, annotator, now, repeat=0, swapped=swapped, kind=item.kind)
+            swapped = self._side(turn, item)
+            assignment = self._made(item.id, turn, repeat=0, swapped=swapped, kind=item.kind)
             if item.kind == "regular" and batch is not None:
-                assignment.to_repeat = drawn(self.secret, "repeat", item.id, annotator.id) < batch.repeat_share
+                assignment.to_repeat = drawn(self.secret, "repeat", item.id, turn.annotator.id) < batch.repeat_share
             session.add(assignment)
         else:
-            assignment.state, assignment.leased_until = "leased", now + self.lease_ms
+            assignment.state, assignment.leased_until = "leased", turn.now + self.lease_ms
         if item.kind == "regular" and batch is not None:
             assignment.slot = self._slot(session, item, batch)
             if assignment.slot is None:
@@ -229,8 +263,7 @@ class Queue(NamedTuple):
     def _made(
         self,
         item_id: str,
-        annotator: Annotator,
-        now: int,
+        turn: _Turn,
         *,
         repeat: int,
         swapped: bool,
@@ -239,34 +272,23 @@ class Queue(NamedTuple):
         return Assignment(
             id=uuid.uuid4().hex,
             item_id=item_id,
-            annotator_id=annotator.id,
+            annotator_id=turn.annotator.id,
             kind=kind,
             repeat=repeat,
             state="leased",
             swapped=swapped,
-            leased_until=now + self.lease_ms,
-            created_at=now,
+            leased_until=turn.now + self.lease_ms,
+            created_at=turn.now,
         )
 
-    def _side(self, session: Session, item: Item, annotator: Annotator) -> bool:
+    def _side(self, turn: _Turn, item: Item) -> bool:
         """Efron's biased coin: the side that was rarer so far comes with probability 2/3.
 
         Each side is drawn, so no annotator can foretell it, and the difference of counts stays within a few.
         """
-        total, swapped = self._sights(session, annotator, item.kind)
-        difference = 2 * swapped - total
+        difference = 2 * turn.tally.swapped(item.kind) - turn.tally.seen(item.kind)
         threshold = 1 / 2 if difference == 0 else 1 / 3 if difference > 0 else 2 / 3
-        return drawn(self.secret, "side", item.id, annotator.id, 0) < threshold
-
-    def _sights(self, session: Session, annotator: Annotator, kind: str) -> tuple[int, int]:
-        """How many items of a kind the annotator has seen, and how many of them with sides swapped; no repeats."""
-        total, swapped = session.execute(_FIRST_SIGHTS, {"annotator": annotator.id, "kind": kind}).one()
-        return total, swapped
-
-
-def judged(session: Session, annotator: Annotator) -> int:
-    """Regular items that the annotator has judged, repeats left out."""
-    return session.scalar(_JUDGED, {"annotator": annotator.id}) or 0
+        return drawn(self.secret, "side", item.id, turn.annotator.id, 0) < threshold
 
 
 def waiting(session: Session, annotator: Annotator) -> int:
@@ -286,15 +308,3 @@ def waiting(session: Session, annotator: Annotator) -> int:
         .where(Item.kind == "regular", ~Item.withdrawn, Batch.is_open, ~mine, or_(Item.taken < Batch.overlap, held))
     )
     return session.scalar(query) or 0
-
-
-def _first(session: Session, statement: Select[Item, Batch, Assignment], **values: Any) -> _Candidate | None:
-    row = session.execute(statement, values).first()
-    return _Candidate(*row) if row else None
-
-
-def practice_left(session: Session, annotator: Annotator, lang: str) -> _Candidate | None:
-    """The next practice item in the annotator's language; none for who has begun to judge."""
-    if session.scalar(_BEGUN, {"annotator": annotator.id}):
-        return None
-    return _first(session, _NEXT_PRACTICE, annotator=annotator.id, lang=lang)

@@ -29,8 +29,9 @@ __all__ = ["Busy", "Database", "Turnstile"]
 
 SCHEMA = "1"
 _WAIT_MS = 5_000
-_CONNECTIONS = 40
-"""As many as the server has threads, so that no request waits for one."""
+# As many connections as the server has threads, so that no request waits for one; the one used last first, since it has
+# the statements prepared and the tables' descriptions at hand.
+_POOL: dict[str, Any] = {"pool_size": 40, "max_overflow": 0, "pool_timeout": 5, "pool_use_lifo": True}
 _LOCK = 0x5AFE_7A1E
 """Key of PostgreSQL's advisory lock that writers take."""
 
@@ -90,6 +91,7 @@ class Database:
         if self.is_sqlite and not create and not Path(self.url.database or "").is_file():
             raise RunError(f"database '{place}' does not exist; name one that `safetyvalve annotate serve` has made.")
         self.engine = _engine(self.url, self.is_sqlite)
+        self._glance = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         # SQLite's own waiting sleeps up to 100 ms at a time; threads of one process queue here instead.
         self._writer = Turnstile()
         try:
@@ -115,6 +117,16 @@ class Database:
             Busy: the database does not answer.
         """
         with _told(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def glance(self) -> Iterator[Session]:
+        """As :meth:`read`, for a few short statements: PostgreSQL is not told where they begin and end.
+
+        Each statement sees what is committed when it runs, as it does there in a transaction too. Rows cannot be
+        fetched in parts.
+        """
+        with _told(), Session(self._glance, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -184,17 +196,13 @@ def _url(place: str) -> URL:
 def _engine(url: URL, is_sqlite: bool) -> Engine:
     if not is_sqlite:
         options = f"-c lock_timeout={_WAIT_MS} -c statement_timeout=30000"
-        return create_engine(
-            url, pool_size=_CONNECTIONS, max_overflow=0, pool_timeout=5, connect_args={"options": options}
-        )
+        return create_engine(url, connect_args={"options": options}, **_POOL)
     file = Path(str(url.database))
     if not file.parent.is_dir():
         raise RunError(f"database '{file}' cannot be made: its folder does not exist. Make it, or name another --db.")
     if not file.exists():
         os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-    engine = create_engine(
-        url, pool_size=_CONNECTIONS, max_overflow=0, pool_timeout=5, connect_args={"timeout": _WAIT_MS / 1000}
-    )
+    engine = create_engine(url, connect_args={"timeout": _WAIT_MS / 1000}, **_POOL)
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
     return engine

@@ -12,12 +12,12 @@ from fastapi.responses import JSONResponse, Response
 from markupsafe import Markup
 
 from safetyvalve.annotate import mine
-from safetyvalve.annotate.assignment import judged
 from safetyvalve.annotate.fields import CLIENT_ID, Csrf, Key
 from safetyvalve.annotate.models import Assignment, Item
 from safetyvalve.annotate.refusals import Refusal
 from safetyvalve.annotate.rendering import render, render_plain
 from safetyvalve.annotate.site import Visit, visit
+from safetyvalve.annotate.tally import judged
 from safetyvalve.annotate.views import Sight, as_shown, find_subject, open_subject, shown_choice, subject_of
 from safetyvalve.annotate.votes import (
     LONGEST_CORRECTION,

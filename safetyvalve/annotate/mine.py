@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from safetyvalve.annotate.assignment import judged, waiting
+from safetyvalve.annotate.assignment import waiting
 from safetyvalve.annotate.models import Annotator, Assignment, Correction, Item, Report, Vote
+from safetyvalve.annotate.tally import judged
 from safetyvalve.annotate.views import shown_choice
 
 __all__ = ["everything", "last_votes", "summary"]

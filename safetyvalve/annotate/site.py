@@ -217,13 +217,15 @@ def visit(
     """
     site: Site = request.app.state.site
     if role is None or not write:
-        with site.database.write() if write else site.database.read() as session:
+        # An annotator's page reads a few rows; what a reviewer reads may be everything.
+        reading = site.database.glance if role == "annotator" else site.database.read
+        with site.database.write() if write else reading() as session:
             one = Visit(site, request, session)
             one.identify()
             _check(one, role, csrf)
             yield one
         return
-    with site.database.read() as session:
+    with site.database.glance() as session:
         one = Visit(site, request, session)
         one.identify()
     _check(one, role, csrf)

@@ -8,13 +8,14 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import regex
 from rapidfuzz.distance import Levenshtein
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
-from safetyvalve.annotate.assignment import Queue, judged
+from safetyvalve.annotate.assignment import Queue
 from safetyvalve.annotate.events import append_row, outcome_of
 from safetyvalve.annotate.models import Annotator, Assignment, Base, Correction, Item, Report, Vote
 from safetyvalve.annotate.refusals import Refusal
+from safetyvalve.annotate.tally import JUDGED
 
 __all__ = [
     "CHOICES",
@@ -64,7 +65,9 @@ def vote(
     Raises:
         Refusal: 404 for somebody else's assignment, 409 where the id stands for another vote.
     """
-    assignment = own(session, annotator, assignment_id)
+    values = {"assignment": assignment_id, "id": ballot.id, "annotator": annotator.id}
+    assignment, same, last, judged = session.execute(_STANDING, values).first() or (None, None, None, 0)
+    assignment = _checked(assignment, annotator)
     choice = _canonical(ballot.choice, assignment.swapped)
     decided = choice in ("a", "b")
     content = {
@@ -73,33 +76,33 @@ def vote(
         "strength": ballot.strength if decided else None,
         "tags": sorted(set(ballot.tags) & set(TAGS)),
     }
-    if same := _sent_before(session, Vote, ballot.id, annotator, content):
-        return assignment, same
+    if same is not None:
+        return assignment, _repeated(same, annotator, content)
     stored = Vote(
         id=ballot.id,
         item_id=assignment.item_id,
         annotator_id=annotator.id,
         repeat=assignment.repeat,
-        revision=_next_revision(session, _LAST_VOTE, assignment=assignment.id),
+        revision=0 if last is None else last + 1,
         swapped=assignment.swapped,
         active_ms=_plausible(ballot.active_ms),
         nonce=secrets.token_hex(16),
         created_at=now,
         **content,
     )
-    _settle(session, queue, annotator, assignment, choice)
+    _settle(session, queue, assignment, choice, judged)
     more = {"assignment": assignment.id, "revision": stored.revision, "outcome": outcome_of(assignment)}
     append_row(session, "vote", annotator.name, stored, **more)
     return assignment, stored
 
 
-def _settle(session: Session, queue: Queue, annotator: Annotator, assignment: Assignment, choice: str) -> None:
-    """What the vote makes of the assignment."""
+def _settle(session: Session, queue: Queue, assignment: Assignment, choice: str, judged: int) -> None:
+    """What the vote makes of the assignment; ``judged`` items were judged before."""
     if choice == "skip":
         queue.let_go(session, assignment, "skipped")
         return
     if assignment.nth is None:
-        assignment.nth = judged(session, annotator) + 1
+        assignment.nth = judged + 1
     counts = assignment.kind != "regular" or assignment.repeat > 0 or queue.take_slot(session, assignment)
     assignment.state = "done" if counts else "late"
 
@@ -129,17 +132,18 @@ def correct(
     item = session.get_one(Item, assignment.item_id)
     original = item.answer_a if answer == "a" else item.answer_b
     content = {"assignment_id": assignment.id, "answer": answer, "text": text}
-    if same := _sent_before(session, Correction, id, annotator, content):
-        return same
+    if same := session.get(Correction, id):
+        return _repeated(same, annotator, content)
     if not text or len(text) > LONGEST_CORRECTION:
         raise Refusal(422, "correction_empty" if not text else "correction_long")
     if text == original.replace("\r\n", "\n").strip():
         raise Refusal(422, "correction_same")
+    last = session.scalar(_LAST_CORRECTION, {"assignment": assignment.id, "answer": answer})
     stored = Correction(
         id=id,
         item_id=item.id,
         annotator_id=annotator.id,
-        revision=_next_revision(session, _LAST_CORRECTION, assignment=assignment.id, answer=answer),
+        revision=0 if last is None else last + 1,
         distance=edit_distance(original, text),
         active_ms=_plausible(active_ms),
         nonce=secrets.token_hex(16),
@@ -160,8 +164,8 @@ def report(
     """
     assignment = own(session, annotator, assignment_id)
     content = {"assignment_id": assignment.id, "reason": reason.replace("\x00", "").strip()[:2000]}
-    if same := _sent_before(session, Report, id, annotator, content):
-        return same
+    if same := session.get(Report, id):
+        return _repeated(same, annotator, content)
     stored = Report(
         id=id,
         item_id=assignment.item_id,
@@ -213,35 +217,34 @@ def own(session: Session, annotator: Annotator, assignment_id: str) -> Assignmen
     Raises:
         Refusal: 404 for somebody else's assignment.
     """
-    assignment = session.get(Assignment, assignment_id)
+    return _checked(session.get(Assignment, assignment_id), annotator)
+
+
+def _checked(assignment: Assignment | None, annotator: Annotator) -> Assignment:
     if assignment is None or assignment.annotator_id != annotator.id:
         raise Refusal(404, "no_assignment")
     return assignment
 
 
-def _sent_before(
-    session: Session, table: type[_Row], id: str, annotator: Annotator, content: dict[str, Any]
-) -> _Row | None:
-    """The row of this id, if it says the same."""
-    row: Any = session.get(table, id)
-    if row is None:
-        return None
-    if row.annotator_id != annotator.id or any(getattr(row, field) != value for field, value in content.items()):
+def _repeated(row: _Row, annotator: Annotator, content: dict[str, Any]) -> _Row:
+    """The row of an id that was sent again, if it says the same."""
+    found: Any = row
+    if found.annotator_id != annotator.id or any(getattr(found, field) != value for field, value in content.items()):
         raise Refusal(409, "other_content")
-    found: _Row = row
-    return found
+    return row
 
 
 # Made once: building a statement costs as much as running it.
 _LAST_VOTE = select(func.max(Vote.revision)).where(Vote.assignment_id == bindparam("assignment"))
+_STANDING = (
+    # The assignment, the vote of this id if it was sent before, the last revision, and how much was judged before.
+    select(Assignment, Vote, _LAST_VOTE.scalar_subquery(), JUDGED.scalar_subquery())
+    .outerjoin(Vote, Vote.id == bindparam("id"))
+    .where(Assignment.id == bindparam("assignment"))
+)
 _LAST_CORRECTION = select(func.max(Correction.revision)).where(
     Correction.assignment_id == bindparam("assignment"), Correction.answer == bindparam("answer")
 )
-
-
-def _next_revision(session: Session, statement: Select[Any], **values: str) -> int:
-    last = session.scalar(statement, values)
-    return 0 if last is None else last + 1
 
 
 def _canonical(choice: str, swapped: bool) -> str:

@@ -175,12 +175,13 @@ def test_a_long_queue_is_not_sorted_for_each_page(serve: Serve, database: Databa
         database.engine, "before_cursor_execute", lambda _c, _k, sql, values, _x, _m: seen.append((sql, values))
     )
     step(database, queue, one, 10)
-    choosing = [(sql, values) for sql, values in seen if "item.taken =" in sql]
+    choosing = [(sql, values) for sql, values in seen if "coalesce(" in sql]
     assert choosing
     with database.engine.connect() as connection:
         for sql, values in choosing:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all()
             assert not any("TEMP B-TREE" in row[3] for row in plan), plan
+            assert sum("USING INDEX ix_item_queue" in row[3] for row in plan) == 2, plan  # for each count
 
 
 def test_closed_batches_give_nothing(serve: Serve, database: Database, tmp_path: Path) -> None:
