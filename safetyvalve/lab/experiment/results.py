@@ -301,9 +301,10 @@ def _figure(seeds: Sequence[_Seed]) -> Figure:
         for axis, field in zip(axes, ("gold", "proxy"), strict=True):
             found = [_interval([_mean(getattr(_at(s, method, n), field)) for s in having]) for n in shared]
             y = [f.estimate if f else math.nan for f in found]
-            bars = [f.standard_error if f and f.n > 1 else 0.0 for f in found]
-            axis.errorbar(x, y, yerr=bars, label=method, elinewidth=0.8, **style)
+            bars = [(f.estimate - f.low, f.high - f.estimate) if f and f.n > 1 else (0.0, 0.0) for f in found]
+            axis.errorbar(x, y, yerr=list(zip(*bars, strict=True)), label=method, elinewidth=0.8, **style)
     for axis, label in zip(axes, ("gain of the gold", "gain of what is optimised"), strict=True):
+        label += ", 95% interval"
         axis.axhline(0, color="0.5", linewidth=0.8)
         axis.set(xlabel="sqrt(KL to the reference), sqrt(nats)", ylabel=label)
     handles, labels = axes[0].get_legend_handles_labels()
