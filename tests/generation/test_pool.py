@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,36 @@ def test_a_pool_that_was_cut_is_the_pool_drawn_at_once(tmp_path: Path) -> None:
     for row in rows(cut):
         prompt = tuple(Message(**m) for m in row["prompt"])
         assert row["response_id"] == response_id(prompt, row["response"])
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_killed(torn: bool, tmp_path: Path) -> None:
+    """kill -9 while the second batch is written, whole lines or a part of one: what stands is kept, the rest drawn."""
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    draw(whole)
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from safetyvalve.generation import pool
+from tests.generation.test_pool import draw
+real, calls = os.fsync, []
+def fsync(file):
+    calls.append(file)
+    if len(calls) == 2:
+        if {torn}:
+            os.ftruncate(file, os.fstat(file).st_size - 30)
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(file)
+pool.os.fsync = fsync
+draw(Path(sys.argv[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(cut)], check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == -signal.SIGKILL
+    kept = cut.read_text().rpartition("\n")[0].splitlines()
+    assert 0 < len(kept) < 6
+    assert draw(cut) == (6 - len(kept), len(kept))
+    assert cut.read_text().splitlines()[: len(kept)] == kept
+    assert rows(cut) == rows(whole)
 
 
 def test_other_settings_and_other_files_are_refused_unchanged(tmp_path: Path) -> None:
