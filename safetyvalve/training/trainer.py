@@ -16,6 +16,7 @@ from transformers import Trainer
 from safetyvalve.errors import NonFiniteLossError, UsageError
 from safetyvalve.training.checkpoints import publish, staging
 from safetyvalve.training.disk import explain_full_disk
+from safetyvalve.training.memory import FreedMemory
 
 __all__ = ["TreeTrainer", "refuse_non_finite", "resident_gib"]
 
@@ -47,11 +48,13 @@ class TreeTrainer(Trainer):
                 "budget instead. Set it to 1 and put the prompts of a step into per_device_train_batch_size."
             )
         self._meters: dict[str, float] = {}
+        self._freed = FreedMemory()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the meters of the last step to what the Trainer logs for it."""
         if "loss" in logs:
             logs |= self._meters
+            self._freed.after_step(self._meters.get("resident_gib", 0.0))
         super().log(logs, start_time)
 
     @property
