@@ -15,25 +15,16 @@ from safetyvalve.training.objective import (
     Terms,
     Totals,
 )
+from safetyvalve.training.observation import Observation, Reporting, Valve
+from safetyvalve.training.optimization import Checkpointing, FineTuning, Optimization
 from safetyvalve.training.pipeline import DryRun, dry_run, resume_training, run_training
 from safetyvalve.training.policy import PolicyTrainer
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.run import TrainingResult, train_policy
 from safetyvalve.training.sampling import Probe, SampleMeter
 from safetyvalve.training.scoring import SampleScorer, Scorer
-from safetyvalve.training.settings import (
-    BASELINES,
-    Baseline,
-    Checkpointing,
-    DataSource,
-    FineTuning,
-    ModelSource,
-    Observation,
-    Optimization,
-    Reporting,
-    RunSettings,
-    Valve,
-)
+from safetyvalve.training.settings import RunSettings
+from safetyvalve.training.sources import BASELINES, Baseline, DataSource, ModelSource
 
 __all__ = [
     "ALGORITHMS",

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from safetyvalve.errors import UsageError
-from safetyvalve.training.settings import ALL_LINEAR, FineTuning
+from safetyvalve.training.optimization import ALL_LINEAR, FineTuning
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel

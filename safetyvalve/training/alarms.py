@@ -7,8 +7,8 @@ from typing import Any
 
 from safetyvalve.diagnostics.alarms import Alarm, Watch, advice, evaluation_of, loss_of
 from safetyvalve.training.folder import RunFolder
+from safetyvalve.training.observation import Valve
 from safetyvalve.training.progress import Progress
-from safetyvalve.training.settings import Valve
 
 __all__ = ["AlarmLog"]
 

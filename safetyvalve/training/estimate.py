@@ -34,8 +34,9 @@ from safetyvalve.training.memory import (
     weight_bytes,
 )
 from safetyvalve.training.objective import ReferencedExample
+from safetyvalve.training.observation import Observation
+from safetyvalve.training.optimization import Checkpointing, FineTuning, Optimization
 from safetyvalve.training.run import telling, train_policy, visited
-from safetyvalve.training.settings import Checkpointing, FineTuning, Observation, Optimization
 from safetyvalve.training.stopwatch import SampledReference, Stopwatch, batch_tokens
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine, tokens_computed
 

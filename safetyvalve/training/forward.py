@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from safetyvalve.training.objective import ReferencedExample
-from safetyvalve.training.settings import Optimization
+from safetyvalve.training.optimization import Optimization
 from safetyvalve.trees import (
     Engine,
     Tree,

@@ -23,7 +23,7 @@ from safetyvalve.data import (
 from safetyvalve.errors import DataError, RunError
 from safetyvalve.models import cache_folder
 from safetyvalve.training.progress import Progress
-from safetyvalve.training.settings import DataSource
+from safetyvalve.training.sources import DataSource
 
 __all__ = ["TokenizedSplit", "choose", "compare_environments", "tokenize_split"]
 

@@ -38,6 +38,8 @@ from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.memory import check_weights_fit
 from safetyvalve.training.multiplier import DisplacementMultiplier
 from safetyvalve.training.objective import Objective, ReferencedExample
+from safetyvalve.training.observation import Observation, Valve
+from safetyvalve.training.optimization import SCHEDULES, Checkpointing, FineTuning, Optimization
 from safetyvalve.training.policy import Constraint, PolicyTrainer
 from safetyvalve.training.profiling import SKIPPED, StepProfiler
 from safetyvalve.training.progress import Progress
@@ -45,7 +47,6 @@ from safetyvalve.training.sampling import Probe, SampleMeter
 from safetyvalve.training.saving import TrainedModel
 from safetyvalve.training.scoring import Proxy, SampleScorer, Scorer
 from safetyvalve.training.selection import Selection, says, select
-from safetyvalve.training.settings import SCHEDULES, Checkpointing, FineTuning, Observation, Optimization, Valve
 from safetyvalve.training.trackers import RecordedArguments, Trackers
 from safetyvalve.training.trainer import resident_gib
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine

@@ -10,7 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from safetyvalve.lineage import BaseModel
 from safetyvalve.training.adapters import merged
-from safetyvalve.training.settings import FineTuning
+from safetyvalve.training.optimization import FineTuning
 from safetyvalve.trees import underlying
 from safetyvalve.weights import save_whole
 

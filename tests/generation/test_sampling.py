@@ -94,3 +94,18 @@ def test_refusals(bad: dict[str, Any]) -> None:
     (name,) = bad
     with pytest.raises(UsageError, match=f"{name} is 0"):
         draw(**bad)
+
+
+def test_frozen_weights_stay_frozen() -> None:
+    """Under autocast they ask for a gradient while answers are drawn, so that their casts are kept; not afterwards."""
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    model.lm_head.weight.requires_grad = False
+    before = [p.requires_grad for p in model.parameters()]
+    seen: list[bool] = []
+    model.register_forward_pre_hook(lambda *_: seen.append(all(p.requires_grad for p in model.parameters())))
+    whole = sample(model, tokenizer, [[1, 2, 3]], n=2, max_new_tokens=3, autocast=torch.bfloat16)
+    assert seen and all(seen)
+    assert [p.requires_grad for p in model.parameters()] == before
+    assert all(p.grad is None for p in model.parameters())
+    model.requires_grad_(True)
+    assert sample(model, tokenizer, [[1, 2, 3]], n=2, max_new_tokens=3, autocast=torch.bfloat16) == whole

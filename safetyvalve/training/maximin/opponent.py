@@ -22,12 +22,12 @@ from safetyvalve.training.maximin.reading import Reader
 from safetyvalve.training.maximin.trainer import MaximinTrainer, Sampling
 from safetyvalve.training.memory import check_weights_fit
 from safetyvalve.training.objective import Objective
+from safetyvalve.training.optimization import Optimization
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.reward.examples import RewardExample
 from safetyvalve.training.reward.settings import Learning
 from safetyvalve.training.reward.trainer import held_out_metrics
 from safetyvalve.training.run import telling
-from safetyvalve.training.settings import Optimization
 
 __all__ = ["REWARD_FOLDER", "Game", "Opponent"]
 

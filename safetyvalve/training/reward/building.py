@@ -13,7 +13,7 @@ from safetyvalve.rewards import RewardModel, Start, load_start
 from safetyvalve.rewards.classifier import is_decoder
 from safetyvalve.training.adapters import lora_config, merged, quiet_peft
 from safetyvalve.training.reward.settings import RewardSettings
-from safetyvalve.training.settings import ModelSource
+from safetyvalve.training.sources import ModelSource
 from safetyvalve.trees import underlying
 
 __all__ = ["build_reward", "finished", "start_of"]

@@ -10,14 +10,9 @@ from typing import Any
 
 from safetyvalve.errors import UsageError
 from safetyvalve.rewards import SHARINGS, SOURCES, Aggregation
-from safetyvalve.training.settings import (
-    Checkpointing,
-    DataSource,
-    FineTuning,
-    ModelSource,
-    Optimization,
-    plain,
-)
+from safetyvalve.training.optimization import Checkpointing, FineTuning, Optimization
+from safetyvalve.training.settings import plain
+from safetyvalve.training.sources import DataSource, ModelSource
 
 __all__ = ["DIVERSITIES", "HEAD_RATE", "TASK", "Ensemble", "Learning", "RewardSettings", "Uncertainty"]
 

@@ -173,8 +173,8 @@ class TestReward:
 
 @pytest.fixture
 def trainer(tmp_path: Path) -> Callable[..., MaximinTrainer]:
+    from safetyvalve.training.optimization import Optimization
     from safetyvalve.training.run import trainer_arguments
-    from safetyvalve.training.settings import Optimization
     from safetyvalve.training.trackers import Trackers
 
     def make(forward: Forward, policy: PreTrainedModel | None = None) -> MaximinTrainer:
