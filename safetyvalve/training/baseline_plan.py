@@ -27,10 +27,10 @@ from safetyvalve.training.baseline import (
     over_responses,
     with_column,
 )
+from safetyvalve.training.choosing import visited
 from safetyvalve.training.coverage import MOST_UNCOVERED, Coverage, check_coverage, measure_coverage
 from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.reference_samples import Draw, ReferenceSamples, samples_coverage
-from safetyvalve.training.run import visited
 from safetyvalve.training.settings import RunSettings
 
 __all__ = ["BaselinePlan", "Carried"]

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from safetyvalve.data import PreferenceExample, TokenizedExample
 from safetyvalve.errors import RunInterrupted, UsageError
 from safetyvalve.training.baseline import SftPool, SftTrees
+from safetyvalve.training.choosing import telling, visited
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.memory import (
@@ -36,7 +37,7 @@ from safetyvalve.training.memory import (
 from safetyvalve.training.objective import ReferencedExample
 from safetyvalve.training.observation import Observation
 from safetyvalve.training.optimization import Checkpointing, FineTuning, Optimization
-from safetyvalve.training.run import telling, train_policy, visited
+from safetyvalve.training.run import train_policy
 from safetyvalve.training.stopwatch import SampledReference, Stopwatch, batch_tokens
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine, tokens_computed
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,20 +17,19 @@ from transformers import (
     PreTrainedTokenizerBase,
     PrinterCallback,
     ProgressCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.data import PreferenceExample, TokenizedExample
-from safetyvalve.errors import DataError, UsageError
+from safetyvalve.errors import DataError
 from safetyvalve.lineage import BaseModel
 from safetyvalve.training.adapters import split_policy
 from safetyvalve.training.alarms import AlarmLog
 from safetyvalve.training.baseline import SftPool, SftTrees
 from safetyvalve.training.checkpoints import CheckpointCallback, StopRequest, last_checkpoint, step_of
+from safetyvalve.training.choosing import control_examples, probes_of, telling, visited
+from safetyvalve.training.evaluating import Evaluate
 from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
@@ -48,7 +46,6 @@ from safetyvalve.training.saving import TrainedModel
 from safetyvalve.training.scoring import Proxy, SampleScorer, Scorer
 from safetyvalve.training.selection import Selection, says, select
 from safetyvalve.training.trackers import RecordedArguments, Trackers
-from safetyvalve.training.trainer import resident_gib
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
 from safetyvalve.trees.decoder import own_layers
 
@@ -57,16 +54,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TrainingResult",
-    "control_examples",
     "return_to_checkpoint",
-    "telling",
     "train_policy",
     "trainer_arguments",
-    "visited",
 ]
-
-CONTROL = 64
-"""Held-out examples that steer eta, at most."""
 
 
 class TrainingResult(NamedTuple):
@@ -86,76 +77,6 @@ class _Examples(Dataset[ReferencedExample]):
 
     def __getitem__(self, index: int) -> ReferencedExample:
         return self.examples[index]
-
-
-class _Evaluate(TrainerCallback):
-    """Measures before the first step, every ``every`` steps and after the last; writes to the run folder."""
-
-    def __init__(
-        self,
-        held_out: HeldOutMeter,
-        samples: SampleMeter,
-        folder: RunFolder,
-        every: int,
-        progress: Progress,
-        alarms: AlarmLog,
-        selection: Selection | None,
-        stop: StopRequest,
-    ) -> None:
-        self.held_out, self.samples, self.folder, self.every = held_out, samples, folder, every
-        self.progress, self.alarms, self.selection, self.stop = progress, alarms, selection, stop
-        self.more: Callable[[Sequence[dict[str, Any]]], Mapping[str, float]] = lambda records: {}
-        """What else is measured, from the samples' records, which it may add to."""
-        self.trainer: PolicyTrainer | MaximinTrainer | None = None
-        # A resumed run goes on counting where its last evaluation was.
-        spent = max((m["seconds"] for m in folder.metrics() if m["kind"] == "evaluation"), default=0.0)
-        self.started = time.perf_counter() - spent
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step == 0:
-            self._measure(kwargs["model"], 0)
-        else:
-            self.samples.restore(self.folder.read_samples(0))
-            self.alarms.restore()
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
-            reason = self._measure(kwargs["model"], state.global_step)
-            if reason and state.global_step < state.max_steps:
-                self.stop.ended = reason
-                control.should_training_stop = True
-                self.folder.write_json("stopped.json", {"step": state.global_step, "reason": reason})
-                self.progress.line(f"ending at step {state.global_step} of {state.max_steps}: {reason}")
-
-    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.selection is not None:
-            self.selection.settle()
-
-    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
-        if logs and "loss" in logs:
-            self.folder.append_metrics({"kind": "train", "step": state.global_step, **logs})
-            self.alarms.step(state.global_step, logs)
-
-    def _measure(self, policy: PreTrainedModel, step: int) -> str | None:
-        """Measure and record; returns why the run should end, or None."""
-        assert self.trainer is not None
-        self.progress.note("measuring")
-        # With the eta of this step, where that moves.
-        values = self.held_out._replace(objective=self.trainer.objective).measure(policy)
-        sampled, records = self.samples.measure(policy)
-        values |= sampled
-        values |= self.more(records)
-        values |= {"resident_gib": resident_gib(), "seconds": time.perf_counter() - self.started}
-        self.folder.append_metrics({"kind": "evaluation", "step": step, **values})
-        if records:
-            self.folder.write_samples(step, records)
-        self.trainer.publish(values)
-        self.progress.evaluated(step, values)
-        if self.selection is not None:
-            self.selection.see(step, values, policy)
-        if step:
-            self.alarms.step(step, self.trainer.meters)  # its line is written after this
-        return self.alarms.see(step, values, records)
 
 
 def train_policy(
@@ -274,7 +195,7 @@ def train_policy(
             say=progress.line,
         ),
     )
-    probes = _probes(held_out, 2 * observation.prompts) if observed is None else list(observed)
+    probes = probes_of(held_out, 2 * observation.prompts) if observed is None else list(observed)
     valve = valve or Valve()
     selection = Selection(folder) if valve.select == "independent" else None
     trackers = trackers or Trackers()
@@ -289,7 +210,7 @@ def train_policy(
             multiplier.load(checkpoint)
         constraint = Constraint(multiplier, referenced[begin + len(measured) :], optimization.prompts_per_step)
     with StopRequest(progress) as stop:
-        evaluate = _Evaluate(
+        evaluate = Evaluate(
             HeldOutMeter(referenced[begin : begin + len(measured)], objective, forward),
             meter(probes[: observation.prompts], seed=optimization.seed),
             folder,
@@ -353,37 +274,6 @@ def _tell(profiler: StepProfiler, folder: RunFolder, progress: Progress) -> None
         progress.line(line)
 
 
-def control_examples(
-    held_out: Sequence[tuple[PreferenceExample, TokenizedExample]],
-    sft: SftTrees | None,
-    objective: Objective,
-    observation: Observation,
-    progress: Progress,
-) -> list[TokenizedExample]:
-    """Held-out examples that steer eta: if there are enough, others than those that are measured and reported.
-
-    Raises:
-        UsageError: there is none with a response of the baseline.
-    """
-    if objective.max_displacement is None:
-        return []
-    held = [t for _, t in held_out] if sft is None else list(sft.held_out)
-    held = [t for t in held if t.baseline_law]
-    if not held:
-        raise UsageError(
-            f"max_displacement is {objective.max_displacement} and no held-out example has a response of the baseline; "
-            "eta is steered by such examples. Raise --held-out."
-        )
-    others = held[observation.held_out_examples :][:CONTROL]
-    if len(others) < CONTROL // 4:
-        others = held[:CONTROL]
-        progress.line(
-            f"max displacement: steered by {len(others)} held-out examples that are measured too; hold out "
-            f"{observation.held_out_examples + CONTROL} or more to have them apart"
-        )
-    return others
-
-
 def return_to_checkpoint(folder: RunFolder, progress: Progress) -> Path | None:
     """The last checkpoint, with the record cut back to it."""
     checkpoint = last_checkpoint(folder.path / "checkpoints")
@@ -439,33 +329,3 @@ def _with_reference(
     )
     progress.line("reference log-probabilities: " + ("from the cache" if reference_cache.hit else "computed"))
     return [ReferencedExample(e, s) for e, s in zip(examples, sums, strict=True)]
-
-
-def visited(train: Sequence[TokenizedExample], o: Optimization, *, a_step: int | None = None) -> list[TokenizedExample]:
-    """The examples that the steps will reach: a seeded choice where they do not reach all.
-
-    The reference pass covers these only; on a large file it would otherwise take longer than a short run.
-
-    Args:
-        train: all there are.
-        o: gives the steps and the seed.
-        a_step: examples of a step; None takes the prompts of a step.
-    """
-    needed = o.steps * (a_step or o.prompts_per_step)
-    return list(train) if needed >= len(train) else random.Random(o.seed).sample(list(train), needed)
-
-
-def telling(trees: Sequence[Tree]) -> list[Tree]:
-    """Trees to compare the engines on: the shortest, the median and the longest, past any window that matters."""
-    order = sorted(trees, key=lambda t: t.n_tokens)
-    return [order[i] for i in sorted({0, len(order) // 2, len(order) - 1})]
-
-
-def _probes(held_out: Sequence[tuple[PreferenceExample, TokenizedExample]], count: int) -> list[Probe]:
-    """The first ``count`` distinct prompts."""
-    probes: dict[tuple[int, ...], Probe] = {}
-    for example, tokens in held_out:
-        if len(probes) == count:
-            break
-        probes.setdefault(tokens.prompt_ids, Probe.of(example, tokens))
-    return list(probes.values())

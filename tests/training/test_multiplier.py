@@ -21,7 +21,7 @@ from safetyvalve.training import (
     resume_training,
     run_training,
 )
-from safetyvalve.training.run import control_examples
+from safetyvalve.training.choosing import control_examples
 from tests.training.helpers import write_pairs
 from tests.training.test_run import lines, settings
 

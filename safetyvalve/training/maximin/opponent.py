@@ -16,6 +16,7 @@ from safetyvalve.lineage import BaseModel
 from safetyvalve.rewards import RewardModel, RewardRecord, ensemble_hash, load_reward, save_reward, spread
 from safetyvalve.training.adapters import Policies
 from safetyvalve.training.algorithm import Algorithm
+from safetyvalve.training.choosing import telling
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.maximin.adversary import Adversary
 from safetyvalve.training.maximin.reading import Reader
@@ -27,7 +28,6 @@ from safetyvalve.training.progress import Progress
 from safetyvalve.training.reward.examples import RewardExample
 from safetyvalve.training.reward.settings import Learning
 from safetyvalve.training.reward.trainer import held_out_metrics
-from safetyvalve.training.run import telling
 
 __all__ = ["REWARD_FOLDER", "Game", "Opponent"]
 

@@ -20,6 +20,7 @@ from safetyvalve.errors import DataError, ModelError, UsageError
 from safetyvalve.lineage import BaseModel
 from safetyvalve.rewards import SOURCES, RewardModel, RewardRecord, Width, fit_width, save_reward
 from safetyvalve.training.checkpoints import CheckpointCallback, StopRequest
+from safetyvalve.training.choosing import telling, visited
 from safetyvalve.training.folder import RunFolder, environment, read_config
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.material import TokenizedSplit, choose, compare_environments, tokenize_split
@@ -29,7 +30,7 @@ from safetyvalve.training.reward.building import build_reward, finished, start_o
 from safetyvalve.training.reward.examples import RewardExample, weighted_examples
 from safetyvalve.training.reward.settings import RewardSettings
 from safetyvalve.training.reward.trainer import RewardTrainer, held_out_metrics
-from safetyvalve.training.run import return_to_checkpoint, telling, trainer_arguments, visited
+from safetyvalve.training.run import return_to_checkpoint, trainer_arguments
 from safetyvalve.training.trackers import Trackers
 from safetyvalve.training.trainer import resident_gib
 from safetyvalve.trees import EngineChoice, Tree
