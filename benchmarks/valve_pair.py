@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 
 from safetyvalve.lab.quickstart.rubric import score_answers
+from safetyvalve.lab.tour.annotators import prefers_first
 from safetyvalve.lab.tour.material import CONTROL, answer_rows
+from safetyvalve.lab.tour.road import COMMAND
 from safetyvalve.release.staged.valve import read_valve
 
-COMMAND = "import sys; from safetyvalve.cli import main; sys.exit(main())"
 COMMON = ("--model", "smollm2-135m", "--held-out", "192", "--seed", "0")
 REWARD = ("--members", "3", "--freeze", "--steps", "16", "--prompts-per-step", "8", "--held-out-examples", "32")
 POLICY = (
@@ -63,7 +62,7 @@ def main() -> None:
 
 
 def safetyvalve(*words: object) -> None:
-    subprocess.run([sys.executable, "-c", COMMAND, *map(str, words)], check=True)
+    subprocess.run([*COMMAND, *map(str, words)], check=True)
 
 
 def write_longer(file: Path) -> None:
@@ -80,7 +79,7 @@ def vote(row: dict[str, dict[str, str]], draw: random.Random) -> float:
     """1 for the trained model, 0 for the one before."""
     prompt = row["prompt"][-1]["content"]  # type: ignore[index]
     new, old = score_answers([prompt] * 2, [row["responses"]["dpo"], row["responses"][CONTROL]])
-    return float(draw.random() < 1 / (1 + math.exp(-2 * (new - old))))
+    return float(prefers_first(new, old, draw))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import httpx2 as httpx
 from safetyvalve.errors import RunError
 from safetyvalve.lab.quickstart.rubric import load_prompts, rubric_score
 
-__all__ = ["Judged", "judge_all", "read_page"]
+__all__ = ["Judged", "judge_all", "prefers_first", "read_page"]
 
 _SHARPNESS = 2.0
 """Log-odds of preferring an answer that is one rubric point better."""
@@ -29,6 +29,11 @@ _EQUAL, _BAD = 0.05, -1.0
 _INLINE = ("em", "strong", "s", "code", "span")
 _CORRECTED = 0.1
 """Share of judged items whose better answer is corrected too."""
+
+
+def prefers_first(first: float, second: float, noise: random.Random) -> bool:
+    """How a scripted annotator decides between two answers of these rubric scores: log-odds of two for each point."""
+    return noise.random() < 1 / (1 + math.exp(-_SHARPNESS * (first - second)))
 
 
 class Judged(NamedTuple):
@@ -154,7 +159,7 @@ class _Annotator:
             return "both_bad"
         if abs(first - second) < _EQUAL:
             return "tie"
-        return "1" if self.noise.random() < 1 / (1 + math.exp(-_SHARPNESS * (first - second))) else "2"
+        return "1" if prefers_first(first, second, self.noise) else "2"
 
     def _correct(self, place: str, answer: str) -> None:
         """Cut an unfinished last sentence, as a hurried person would; an answer without one is left."""

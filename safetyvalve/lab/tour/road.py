@@ -18,9 +18,10 @@ from safetyvalve.errors import RunError
 from safetyvalve.lab.tour.annotators import Judged, judge_all
 from safetyvalve.lab.tour.material import CONTROL, RELEASE, answer_rows, write_answers, write_observations
 
-__all__ = ["Road", "travel"]
+__all__ = ["COMMAND", "Road", "travel"]
 
-_COMMAND = (sys.executable, "-c", "import sys; from safetyvalve.cli import main; sys.exit(main())")
+COMMAND = (sys.executable, "-c", "import sys; from safetyvalve.cli import main; sys.exit(main())")
+"""Starts the command line in a process of its own."""
 _PAUSED = (0, 10, 11, 12)
 """Exit statuses of `safetyvalve release` that are answers, not mistakes."""
 _WAITS = 10
@@ -186,7 +187,7 @@ class _Tour:
     def run(self, *words: object, accepted: Sequence[int] = (0,)) -> int:
         """A command, its output shown as it comes."""
         self.show(words)
-        status = subprocess.run([*_COMMAND, *map(str, words)], check=False).returncode
+        status = subprocess.run([*COMMAND, *map(str, words)], check=False).returncode
         if status not in accepted:
             raise RunError(f"`safetyvalve {words[0]}` ended with status {status}; see what it said above.")
         return status
@@ -199,7 +200,7 @@ class _Tour:
         """The labelling server while it runs, as its annotators' invite links."""
         command = [*map(str, words), "--invite", str(_PEOPLE)]
         self.show(command)
-        with subprocess.Popen([*_COMMAND, *command], stdout=subprocess.PIPE, text=True) as server:
+        with subprocess.Popen([*COMMAND, *command], stdout=subprocess.PIPE, text=True) as server:
             try:
                 links: list[str] = []
                 for line in server.stdout or ():
