@@ -34,7 +34,12 @@ _UNDER_WAY = (
                 Assignment.state == "leased",
                 or_(Assignment.leased_until < bindparam("now"), Assignment.annotator_id == _ME),
             ),
-            and_(Assignment.annotator_id == _ME, Assignment.repeat == 1, Assignment.state == "expired"),
+            and_(
+                Assignment.annotator_id == _ME,
+                Assignment.kind == "regular",
+                Assignment.repeat == 1,
+                Assignment.state == "expired",
+            ),
         )
     )
     .order_by(Assignment.created_at, Assignment.id)

@@ -30,8 +30,15 @@ __all__ = ["Busy", "Database", "Turnstile"]
 SCHEMA = "1"
 _WAIT_MS = 5_000
 # As many connections as the server has threads, so that no request waits for one; the one used last first, since it has
-# the statements prepared and the tables' descriptions at hand.
-_POOL: dict[str, Any] = {"pool_size": 40, "max_overflow": 0, "pool_timeout": 5, "pool_use_lifo": True}
+# the statements prepared and the tables' descriptions at hand. Those that lay idle for an hour are opened anew: a
+# firewall may have dropped them.
+_POOL: dict[str, Any] = {
+    "pool_size": 40,
+    "max_overflow": 0,
+    "pool_timeout": 5,
+    "pool_use_lifo": True,
+    "pool_recycle": 3600,
+}
 _LOCK = 0x5AFE_7A1E
 """Key of PostgreSQL's advisory lock that writers take."""
 

@@ -144,11 +144,14 @@ def _draw(
     autocast: torch.dtype | None,
 ) -> list[list[int]]:
     """One batch, with the model's mode as it was between batches: whoever asks for them may train meanwhile."""
-    was_training, frozen = model.training, [p for p in model.parameters() if not p.requires_grad and p.is_leaf]
+    was_training, frozen = (
+        model.training,
+        [p for p in model.parameters() if not p.requires_grad and not p.is_inference()],
+    )
     model.eval()
     try:
         # Autocast keeps the cast of a weight only where it asks for a gradient, which none does here; without this the
-        # frozen weights under an adapter are cast again for every token.
+        # frozen weights under an adapter are cast again for every token. The casts take two bytes a weight meanwhile.
         for weight in frozen:
             weight.requires_grad = weight.is_floating_point() and autocast is not None
         with torch.autocast(model.device.type, dtype=autocast, enabled=autocast is not None):

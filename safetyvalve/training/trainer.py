@@ -11,7 +11,8 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor, nn
-from transformers import Trainer
+from transformers import Trainer, TrainerControl, TrainerState
+from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.errors import NonFiniteLossError, UsageError
 from safetyvalve.training.checkpoints import publish, staging
@@ -24,6 +25,19 @@ __all__ = ["TreeTrainer", "refuse_non_finite", "resident_gib"]
 def resident_gib() -> float:
     """Memory of this process that is resident now, in GiB."""
     return float(psutil.Process().memory_info().rss) / 2**30
+
+
+class _HandBack(TrainerCallback):
+    """Gives memory back between steps; what came before the first one does not count as a step's need."""
+
+    def __init__(self) -> None:
+        self.freed = FreedMemory()
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.freed.before_step()
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.freed.after_step(resident_gib())
 
 
 class TreeTrainer(Trainer):
@@ -48,13 +62,12 @@ class TreeTrainer(Trainer):
                 "budget instead. Set it to 1 and put the prompts of a step into per_device_train_batch_size."
             )
         self._meters: dict[str, float] = {}
-        self._freed = FreedMemory()
+        self.add_callback(_HandBack())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the meters of the last step to what the Trainer logs for it."""
         if "loss" in logs:
             logs |= self._meters
-            self._freed.after_step(self._meters.get("resident_gib", 0.0))
         super().log(logs, start_time)
 
     @property

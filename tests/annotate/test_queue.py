@@ -184,6 +184,53 @@ def test_a_long_queue_is_not_sorted_for_each_page(serve: Serve, database: Databa
             assert sum("USING INDEX ix_item_queue" in row[3] for row in plan) == 2, plan  # for each count
 
 
+def test_a_repeat_that_ran_out_comes_back_unless_its_item_was_withdrawn(
+    serve: Serve, database: Database, tmp_path: Path
+) -> None:
+    queue, [one] = fill(serve, tmp_path, 13, Rules(1, 1, 0)), join(database)
+    for _ in range(11):
+        first = step(database, queue, one, 10)
+        assert first is not None and first.repeat == 0
+
+    def look(now: int) -> Assignment | None:
+        with database.write() as session:
+            return queue.next(session, session.get_one(Annotator, one), "en", now)
+
+    again = look(10)
+    assert again is not None and again.repeat == 1
+    later = 10 + queue.lease_ms + 1
+    assert (back := look(later)) is not None and back.id == again.id
+    with database.write() as session:
+        session.get_one(Item, again.item_id).withdrawn = True
+    for now in (later, 3 * later):
+        found = look(now)
+        assert found is not None and found.item_id != again.item_id
+
+
+def test_gold_of_each_batch_comes_at_its_own_rate(serve: Serve, database: Database, tmp_path: Path) -> None:
+    """One batch has no gold rate: its gold item is not shown, however often the other's is due."""
+    from safetyvalve.annotate.models import Batch
+
+    queue, [one] = fill(serve, tmp_path, 12, Rules(1, 0, 0)), join(database)
+    with database.write() as session:
+        batch = session.scalars(select(Batch)).one()
+        other = Batch(**{c.key: getattr(batch, c.key) for c in Batch.__table__.columns if c.key not in ("id", "key")})
+        other.key, other.gold_every, other.name = "other", 3, "other"
+        session.add(other)
+        session.flush()
+        items = session.scalars(select(Item).where(Item.batch_id == batch.id).order_by(Item.position)).all()
+        for item, home in ((items[0], batch.id), (items[1], other.id)):
+            item.kind, item.batch_id, item.expected = "gold", home, "a"
+        wanted = items[1].id
+    seen = []
+    while (assignment := step(database, queue, one, 10)) is not None:
+        seen.append(assignment)
+    assert [a.item_id for a in seen if a.kind == "gold"] == [wanted]
+    place = [a.kind for a in seen].index("gold")
+    assert 1 <= place <= 3  # drawn within the first stretch of three, after the first judgment
+    assert len(seen) == 11
+
+
 def test_closed_batches_give_nothing(serve: Serve, database: Database, tmp_path: Path) -> None:
     from safetyvalve.annotate.batches import change_rules
     from safetyvalve.annotate.models import Batch

@@ -78,6 +78,8 @@ def test_the_game(tmp_path: Path) -> None:
         assert abs(m["kl_k1"]) < 20
         assert abs(m["policy_reward"]) < 20
         assert 0 < m["reward_preference_loss"] < 4
+    adapter = load_file(tmp_path / "game" / "model" / "adapter_model.safetensors")
+    assert any(weight.abs().max() > 0 for name, weight in adapter.items() if "lora_B" in name)
     before, after = (load_file(tmp_path / place / "model.safetensors") for place in ("start/model", "game/reward"))
     assert any(not before[name].equal(after[name]) for name in before)
     answers = [["A short answer.", "Another one, a little longer."]]
