@@ -22,6 +22,7 @@ from safetyvalve.lab.experiment.proxy import accuracy, listed, read_proxy, run_f
 from safetyvalve.lab.experiment.stages import stage
 from safetyvalve.rewards import load_reward
 from safetyvalve.testbed.output import write
+from safetyvalve.training import Progress
 from tests.tiny import tiny_model, tiny_tokenizer
 
 PROMPTS: list[Prompt] = [(Message(role="user", content=f"Q {i}?"),) for i in range(14)]
@@ -306,3 +307,35 @@ def test_accuracy_and_pairs(finished: Path, settings: LabSettings) -> None:
     assert accuracy(pool, proxy, everything, "mean").share == 1
     proxy.members = {name: None if s is None else [-s, -s] for name, s in pool.gold.items()}
     assert accuracy(pool, proxy, everything, "mean").share == 0
+
+
+def test_a_pool_that_is_cut_is_gone_on_with(
+    settings: LabSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers that were drawn before the process died stay as they are, and the pool is the one drawn at once."""
+    from safetyvalve.lab.experiment import pool
+
+    def drawn(folder: Path) -> list[dict[str, object]]:
+        gold = scorer_gold("letters", letters)
+        return pool.make_pool(folder, settings, PROMPTS, gold, Progress(enabled=False)).rows
+
+    whole = drawn(tmp_path / "whole")
+    assert not (tmp_path / "whole" / "pool.drawn.jsonl").exists()
+    real, budget = pool.draw_pool, 60
+    seen: list[tuple[int, int]] = []
+
+    def dies(*args: object, progress: Callable[[int, int], None], **more: object) -> object:
+        def told(done: int, total: int) -> None:
+            if done:
+                raise Killed
+
+        return real(*args, progress=told, token_budget=budget, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pool, "draw_pool", dies)
+    with pytest.raises(Killed):
+        drawn(tmp_path / "cut")
+    kept = (tmp_path / "cut" / "pool.drawn.jsonl").read_text()
+    assert kept and not (tmp_path / "cut" / "pool.jsonl").exists()
+    monkeypatch.setattr(pool, "draw_pool", lambda *args, **more: seen.append(real(*args, **more)))
+    assert drawn(tmp_path / "cut") == whole
+    assert seen == [(len(whole) - kept.count("\n"), kept.count("\n"))]

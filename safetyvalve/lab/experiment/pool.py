@@ -21,16 +21,16 @@ from safetyvalve.data import (
     response_id,
     save_preferences,
     split_by_opening,
-    tokenize_answers,
 )
 from safetyvalve.errors import DataError, RunError, UsageError
-from safetyvalve.generation import sample
+from safetyvalve.generation import PoolSettings, draw_pool, ready_prompts
 from safetyvalve.hashing import content_hash
 from safetyvalve.lab.experiment.gold import Gold, check_alive
 from safetyvalve.lab.experiment.settings import GOLD_FILE, LabSettings
 from safetyvalve.lab.experiment.stages import Row, by_id, stage
 from safetyvalve.models import load_model
 from safetyvalve.training import Progress
+from safetyvalve.trees import weights_hash
 
 __all__ = [
     "Division",
@@ -105,7 +105,7 @@ def make_pool(folder: Path, settings: LabSettings, prompts: Sequence[Prompt], go
     """
 
     def answers() -> list[Row]:
-        return _sampled(settings, prompts, progress)
+        return _sampled(drawn, settings, prompts, progress)
 
     def scores() -> list[Row]:
         unique = {r["response_id"]: r for r in rows}
@@ -113,7 +113,9 @@ def make_pool(folder: Path, settings: LabSettings, prompts: Sequence[Prompt], go
         check_alive(gold.record["name"], given)
         return [{"response_id": name, "gold": score} for name, score in zip(unique, given, strict=True)]
 
+    drawn = folder / "pool.drawn.jsonl"
     rows = stage(folder / POOL_FILE, answers)
+    drawn.unlink(missing_ok=True)
     stage(folder / GOLD_FILE, scores)
     pool = read_pool(folder)
     progress.line(
@@ -160,33 +162,35 @@ def choose_prompts(settings: LabSettings, prompts: Sequence[Prompt]) -> list[Pro
     return sorted(distinct, key=lambda p: content_hash([settings.pool_seed, prompt_id(p)]))[: settings.prompts]
 
 
-def _sampled(settings: LabSettings, prompts: Sequence[Prompt], progress: Progress) -> list[Row]:
+def _sampled(drawn: Path, settings: LabSettings, prompts: Sequence[Prompt], progress: Progress) -> list[Row]:
+    """Draw the pool batch by batch into ``drawn``, which a killed process goes on with."""
     model, tokenizer = load_model(settings.model)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    ready = ready_prompts([(p, None) for p in prompts], model, tokenizer, max_new_tokens=settings.max_new_tokens)
+    how = PoolSettings(
+        settings.model,
+        weights_hash(model),
+        settings.samples,
+        settings.max_new_tokens,
+        seed=settings.pool_seed,
+        precision=settings.precision,
+    )
     total = settings.samples * len(prompts)
     with tqdm(total=total, desc="pool", unit="answer", file=sys.stderr, disable=not progress.enabled) as bar:
-        drawn = sample(
-            model,
-            tokenizer,
-            [tokenize_answers(p, [], tokenizer)[0] for p in prompts],
-            n=settings.samples,
-            max_new_tokens=settings.max_new_tokens,
-            seed=settings.pool_seed,
-            autocast=autocast_of(settings),
-            progress=lambda done, _: bar.update(done - bar.n) and None,
-        )
+        draw_pool(drawn, ready, model, tokenizer, how, progress=lambda done, _: bar.update(done - bar.n) and None)
+    place = {r.id: i for i, r in enumerate(ready)}
     rows = []
-    for s in drawn:
-        prompt, text = prompts[s.prompt_index], s.text.strip()
+    for line in sorted(stage(drawn, list), key=lambda row: (place[row["prompt_id"]], row["sample"])):
+        prompt, text = ready[place[line["prompt_id"]]].prompt, line["response"].strip()
         rows.append(
             {
                 "prompt_id": prompt_id(prompt),
                 "response_id": response_id(prompt, text),
-                "sample": s.number,
+                "sample": line["sample"],
                 "prompt": [m.model_dump() for m in prompt],
                 "response": text,
-                "tokens": len(s.token_ids),
-                "finished": s.finished,
+                "tokens": line["tokens"],
+                "finished": line["finished"],
             }
         )
     return rows
