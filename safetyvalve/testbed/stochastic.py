@@ -39,7 +39,7 @@ class Steps(NamedTuple):
     hold: steps after which they fall, as sqrt(hold / t).
     """
 
-    steps: int = 4000
+    steps: int = 8000
     batch: int = 256
     samples: int = 4
     reward_rate: float | None = None
