@@ -57,11 +57,6 @@ class FreedMemory:
     def __init__(self) -> None:
         self._steps, self._level, self._fresh = 0, 0.0, False
 
-    def before_step(self) -> None:
-        """Hand back what an evaluation before the first step left."""
-        if self._steps == 0:
-            _hand_back()
-
     def after_step(self, resident: float) -> bool:
         """Note what is resident after a step, in any unit; whether memory was handed back."""
         self._steps += 1

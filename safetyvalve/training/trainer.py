@@ -28,13 +28,10 @@ def resident_gib() -> float:
 
 
 class _HandBack(TrainerCallback):
-    """Gives memory back between steps; what came before the first one does not count as a step's need."""
+    """Gives memory back between steps."""
 
     def __init__(self) -> None:
         self.freed = FreedMemory()
-
-    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.freed.before_step()
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.freed.after_step(resident_gib())
