@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import BindParameter, Row, Select, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
@@ -22,6 +22,8 @@ __all__ = ["REPEAT_GAP", "Queue", "waiting"]
 
 REPEAT_GAP = 10
 """Judgments that lie between the first sight of an item and its repeat."""
+
+_Wanted = TypeVar("_Wanted", bound=Select[*tuple[Any, ...]])
 
 # Statements of every page are made once: building one costs as much as running it.
 _ME: BindParameter[Any] = bindparam("annotator")
@@ -45,13 +47,15 @@ _UNDER_WAY = (
     .order_by(Assignment.created_at, Assignment.id)
 )
 _SEEN = aliased(Assignment)
-_OPEN = (
-    # The annotator has had no judgment of the item; a lease that ran out does not count.
-    select(Item, Batch, _SEEN)
-    .outerjoin(Batch, Item.batch_id == Batch.id)
-    .outerjoin(_SEEN, (_SEEN.item_id == Item.id) & (_SEEN.annotator_id == _ME) & (_SEEN.repeat == 0))
-    .where(~Item.withdrawn, or_(_SEEN.id.is_(None), _SEEN.state == "expired"))
-)
+
+
+def _unseen(wanted: _Wanted, item: Any, seen: Any) -> _Wanted:
+    """Of items that the annotator has had no judgment of; a lease that ran out does not count."""
+    mine = (seen.item_id == item.id) & (seen.annotator_id == _ME) & (seen.repeat == 0)
+    return wanted.outerjoin(seen, mine).where(~item.withdrawn, or_(seen.id.is_(None), seen.state == "expired"))
+
+
+_OPEN = _unseen(select(Item, Batch, _SEEN).outerjoin(Batch, Item.batch_id == Batch.id), Item, _SEEN)
 _NEXT_PRACTICE = (
     _OPEN.where(Item.kind == "practice", or_(Item.lang == bindparam("lang"), Item.lang.is_(None)))
     .order_by(Item.position)
@@ -73,9 +77,7 @@ def _next_new(overlap: int) -> Select[Item, Batch, Assignment]:
     """
     item, seen = aliased(Item), aliased(Assignment)
     of_count = (
-        select(item.id)
-        .outerjoin(seen, (seen.item_id == item.id) & (seen.annotator_id == _ME) & (seen.repeat == 0))
-        .where(~item.withdrawn, or_(seen.id.is_(None), seen.state == "expired"))
+        _unseen(select(item.id), item, seen)
         .where(item.kind == "regular", item.batch_id == bindparam("batch"))
         .order_by(item.position)
         .limit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from sqlalchemy import BindParameter, bindparam, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from safetyvalve.annotate.models import Annotator, Assignment
 
@@ -14,9 +14,10 @@ __all__ = ["JUDGED", "Tally", "judged"]
 # Statements of every page are made once: building one costs as much as running it.
 _ME: BindParameter[Any] = bindparam("annotator")
 _COUNTED = Assignment.state.in_(("done", "late"))
-_MINE = aliased(Assignment)
-JUDGED = select(func.count()).where(
-    _MINE.annotator_id == _ME, _MINE.kind == "regular", _MINE.repeat == 0, _MINE.state.in_(("done", "late"))
+JUDGED = (
+    select(func.count())
+    .where(Assignment.annotator_id == _ME, Assignment.kind == "regular", Assignment.repeat == 0, _COUNTED)
+    .correlate(None)  # also within a statement about an assignment
 )
 """What :func:`judged` asks, of the parameter ``annotator``."""
 _TALLY = (
