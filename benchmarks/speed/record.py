@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from benchmarks.speed.workloads import Workload
+from safetyvalve.native import kernels
 
 __all__ = ["Rounds", "about_machine", "merged", "row_of"]
 
@@ -51,6 +52,7 @@ def about_machine() -> dict[str, Any]:
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "instructions": sorted(flags & {"amx_bf16", "avx512_bf16", "avx512f", "avx2"}),
             "torch_capability": torch.backends.cpu.get_cpu_capability(),
+            "kernels": kernels().reason,
         },
         "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
     }

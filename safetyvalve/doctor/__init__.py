@@ -1,4 +1,4 @@
-"""What this machine can do and what it lacks, each finding with its remedy. Nothing here changes anything."""
+"""What this machine can do and what it lacks, each finding with its remedy. Only the cache is written to."""
 
 from safetyvalve.doctor.examination import examine
 from safetyvalve.doctor.finding import Finding

@@ -25,6 +25,7 @@ def examine(output: Path) -> Iterator[Finding]:
     yield from machine.gpu()
     yield from machine.processor(limits)
     yield from machine.arithmetic()
+    yield from machine.compiled()
     yield from machine.memory(limits)
     yield from machine.folders(output, cache_folder())
     yield from software.models()

@@ -15,8 +15,9 @@ import torch
 
 from safetyvalve.doctor.finding import Finding
 from safetyvalve.doctor.limits import Limits
+from safetyvalve.native import kernels
 
-__all__ = ["arithmetic", "folders", "gpu", "memory", "processor"]
+__all__ = ["arithmetic", "compiled", "folders", "gpu", "memory", "processor"]
 
 _GIB = 2**30
 _SMOLLM2 = 134_515_008
@@ -65,6 +66,18 @@ def arithmetic() -> Iterator[Finding]:
             f"{where}; {measured}: bf16 gains nothing",
             "Train with --precision fp32, which is exact and here as fast.",
         )
+
+
+def compiled() -> Iterator[Finding]:
+    """Whether training can use its own kernels; builds them where it has not been done yet."""
+    found = kernels()
+    if found.library is not None:
+        yield Finding("kernels", "ok", found.reason)
+    elif torch.cuda.is_available():
+        yield Finding("kernels", "ok", f"{found.reason}; on a GPU they are not used")
+    else:
+        remedy = "Training on the processor is slower without them. Install a C compiler, such as Debian's gcc."
+        yield Finding("kernels", "note", found.reason, remedy)
 
 
 def _rate(dtype: torch.dtype, device: torch.device, *, size: int = 1024, seconds: float = 0.3) -> float:

@@ -21,6 +21,7 @@ import yaml
 
 from safetyvalve.account import account
 from safetyvalve.errors import RunError, shorten
+from safetyvalve.native import kernels
 from safetyvalve.training.disk import explain_full_disk
 
 __all__ = ["RunFolder", "environment", "read_config"]
@@ -222,6 +223,7 @@ def environment(*, seed: int, data_sha256: str, weights_sha256: str, train_ids: 
         "cpu_cores": psutil.cpu_count(logical=False),
         "torch_threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "kernels": kernels().reason,
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "seed": seed,

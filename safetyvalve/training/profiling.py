@@ -18,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel, TrainerControl, TrainerState
 from transformers.trainer_callback import TrainerCallback
 
+from safetyvalve.native.calls import PREFIX
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.peak import gemm_peak
 from safetyvalve.trees import Tree
@@ -29,9 +30,10 @@ SKIPPED, WATCHED = 2, 3
 """Steps that warm up, and steps that are watched after them."""
 
 PARTS = ("products", "attention", "head", "elementwise", "optimizer", "data", "rest")
-"""``products`` of the layers' matrices; ``attention``: its products and softmax; ``head``: from hidden states to
-log-probabilities and back; ``elementwise``: norms, activations, rotations, sums, casts and copies; ``optimizer`` with
-the gradient's norm; ``data``: between two steps; ``rest``: the interpreter and the calls themselves."""
+"""``products`` of the layers' matrices, and what is packed for them; ``attention``: its products and softmax; ``head``:
+from hidden states to log-probabilities and back; ``elementwise``: norms, activations, rotations, sums, casts and
+copies; ``optimizer`` with the gradient's norm; ``data``: between two steps; ``rest``: the interpreter and the calls
+themselves."""
 
 _HEAD = ("_LinearLogps", "_LinearLogpsBackward", "CheckpointFunction")
 _PRODUCTS = ("aten::mm", "aten::addmm", "aten::addmm_", "aten::mv", "aten::linear")
@@ -149,8 +151,8 @@ def _part_of(event: Any) -> str | None:
         if above.name.startswith("Optimizer.") or above.name in ("aten::_fused_adamw_", "aten::_foreach_norm"):
             return "optimizer"
         above = above.cpu_parent
-    if event.name in _PRODUCTS:
+    if event.name in _PRODUCTS or event.name.startswith((f"{PREFIX}sv_gemm", f"{PREFIX}sv_pack")):
         return "products"
-    if event.name in _ATTENTION:
+    if event.name in _ATTENTION or event.name.startswith(f"{PREFIX}sv_attend"):
         return "attention"
-    return "elementwise" if event.name.startswith("aten::") else None
+    return "elementwise" if event.name.startswith(("aten::", PREFIX)) else None

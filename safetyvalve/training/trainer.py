@@ -15,6 +15,7 @@ from transformers import Trainer, TrainerControl, TrainerState
 from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.errors import NonFiniteLossError, UsageError
+from safetyvalve.native.norms import total_norm
 from safetyvalve.training.checkpoints import publish, staging
 from safetyvalve.training.disk import explain_full_disk
 from safetyvalve.training.memory import FreedMemory
@@ -86,7 +87,7 @@ class TreeTrainer(Trainer):
         fused = isinstance(optimizer, torch.optim.AdamW) and all(g["fused"] for g in optimizer.param_groups)
         if not fused or self.args.device.type != "cpu":
             return super()._clip_grad_norm(model)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        norm = total_norm([p.grad for p in model.parameters() if p.grad is not None])
         # What the fused AdamW divides by; meant for mixed precision's scaled losses.
         optimizer.grad_scale = ((norm + 1e-6) / self.args.max_grad_norm).clamp(min=1).float()
         return norm

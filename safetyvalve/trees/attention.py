@@ -27,7 +27,7 @@ from safetyvalve.trees.flex import block_mask, flex_row
 from safetyvalve.trees.kernel import arithmetic_dtype, attend
 from safetyvalve.trees.plan import PackedRow, PositionRule
 from safetyvalve.trees.support import refusal
-from safetyvalve.trees.tiles import Tile, tiles
+from safetyvalve.trees.tiles import Tiling, tiles
 
 __all__ = ["Kernel", "current_row", "tiles_of_mask", "tree_attention"]
 
@@ -47,12 +47,12 @@ class _LayerMask:
 
     row: PackedRow
     rule: PositionRule
-    _tiles: dict[torch.dtype, tuple[tuple[Tile, ...], ...]] = field(default_factory=dict)
+    _tiles: dict[torch.dtype, Tiling] = field(default_factory=dict)
 
-    def tiles(self, dtype: torch.dtype) -> tuple[tuple[Tile, ...], ...]:
+    def tiles(self, dtype: torch.dtype) -> Tiling:
         """Of every tree; made once, though every layer asks for them."""
         if dtype not in self._tiles:
-            self._tiles[dtype] = tuple(tiles(segment, self.rule, dtype) for segment in self.row.segments)
+            self._tiles[dtype] = Tiling(tiles(segment, self.rule, dtype) for segment in self.row.segments)
         return self._tiles[dtype]
 
     @cached_property
@@ -65,7 +65,7 @@ class _LayerMask:
         return block_mask(self.row, self.rule)
 
 
-def tiles_of_mask(mask: Any, dtype: torch.dtype) -> tuple[tuple[Tile, ...], ...]:
+def tiles_of_mask(mask: Any, dtype: torch.dtype) -> Tiling:
     """Tiles of every tree by what a layer was given for a mask."""
     assert isinstance(mask, _LayerMask)
     return mask.tiles(dtype)

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from safetyvalve.trees.copies import copy_of, kept_copies
-from safetyvalve.trees.kernel import arithmetic_dtype
+from safetyvalve.trees.kernel import Grouping, arithmetic_dtype
 from safetyvalve.trees.layer import Matrices, Plan, decode
+from safetyvalve.trees.products import operand
 from safetyvalve.trees.recompute import is_recomputed
-from safetyvalve.trees.tiles import Tile
+from safetyvalve.trees.tiles import Tiling
 
 __all__ = ["own_layers", "plain_layers", "written_out_layers"]
 
@@ -92,7 +93,7 @@ def _has_plain_parameters(layer: Any) -> bool:
 
 @contextmanager
 def written_out_layers(
-    body: PreTrainedModel, tiles_of: Callable[[Any, torch.dtype], tuple[tuple[Tile, ...], ...]], at: Tensor | None
+    body: PreTrainedModel, tiles_of: Callable[[Any, torch.dtype], Tiling], at: Tensor | None
 ) -> Iterator[bool]:
     """Within it the layers of a plain model compute as :mod:`safetyvalve.trees.layer`; gives whether they do.
 
@@ -123,7 +124,7 @@ def written_out_layers(
 def _forward_of(
     layer: Any,
     dtype: torch.dtype,
-    tiles_of: Callable[[Any, torch.dtype], tuple[tuple[Tile, ...], ...]],
+    tiles_of: Callable[[Any, torch.dtype], Tiling],
     at: Tensor | None,
     recompute: bool,
 ) -> Callable[..., Tensor]:
@@ -131,12 +132,12 @@ def _forward_of(
     config = attention.config
 
     def forward(hidden_states: Tensor, attention_mask: Any = None, position_embeddings: Any = None, **_: Any) -> Tensor:
-        cos, sin = (angles[0, :, None, : attention.head_dim // 2].float() for angles in position_embeddings)
+        cos, sin = (angles[0, :, : attention.head_dim // 2].float() for angles in position_embeddings)
         plan = Plan(
             matrices=_matrices_of(layer, dtype),
-            heads=config.num_attention_heads,
-            key_heads=config.num_key_value_heads,
-            scaling=attention.scaling,
+            grouping=Grouping(
+                config.num_attention_heads, config.num_key_value_heads, attention.head_dim, attention.scaling
+            ),
             eps=(layer.input_layernorm.variance_epsilon, layer.post_attention_layernorm.variance_epsilon),
             tiles=tiles_of(attention_mask, dtype),
             cos=cos,
@@ -148,7 +149,7 @@ def _forward_of(
         matrices = [*projections, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
         norms = [layer.input_layernorm.weight, layer.post_attention_layernorm.weight]
         biases = [p.bias for p in projections if p.bias is not None]
-        return decode(plan, hidden_states[0], [*norms, *(m.weight for m in matrices), *biases])[None]
+        return decode(plan, hidden_states.squeeze(0), [*norms, *(m.weight for m in matrices), *biases])[None]
 
     return forward
 
@@ -160,20 +161,10 @@ def _matrices_of(layer: Any, dtype: torch.dtype) -> Matrices:
     gate_up = [mlp.gate_proj.weight, mlp.up_proj.weight]
     out, down = attention.o_proj.weight, mlp.down_proj.weight
 
-    @torch.no_grad()
-    def copied() -> Matrices:
-        bias = None if projections[0].bias is None else torch.cat([p.bias for p in projections]).to(dtype)
-        if dtype == out.dtype:
-            return Matrices(tuple(qkv), bias, out, tuple(gate_up), down)
-        together = [(_together(matrices, dtype),) for matrices in (qkv, gate_up)]
-        return Matrices(together[0], bias, out.to(dtype), together[1], down.to(dtype))
+    def made() -> Matrices:
+        bias = None if projections[0].bias is None else torch.cat([p.bias.detach() for p in projections]).to(dtype)
+        return Matrices(
+            dtype, operand(qkv, dtype), bias, operand([out], dtype), operand(gate_up, dtype), operand([down], dtype)
+        )
 
-    return copy_of(layer, dtype, copied)
-
-
-def _together(matrices: list[Tensor], dtype: torch.dtype) -> Tensor:
-    """One above the other, in another type; each is read once."""
-    out = torch.empty(sum(map(len, matrices)), matrices[0].shape[1], dtype=dtype)
-    for part, matrix in zip(out.split([len(m) for m in matrices]), matrices, strict=True):
-        part.copy_(matrix)
-    return out
+    return copy_of(layer, dtype, made)

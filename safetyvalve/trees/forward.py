@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from safetyvalve.errors import EngineError, UsageError
 from safetyvalve.trees.attention import current_row, tiles_of_mask, tree_attention
 from safetyvalve.trees.decoder import written_out_layers
-from safetyvalve.trees.head import response_token_logps, sparse_embedding_gradient
+from safetyvalve.trees.head import one_gradient, response_token_logps
 from safetyvalve.trees.padded import padded_logps
 from safetyvalve.trees.plan import Engine, PackedRow, Tree, pack_row
 from safetyvalve.trees.support import check_length
@@ -70,9 +70,9 @@ def response_logps(
     if engine == "padded":
         tokens = padded_logps(model, trees)
     else:
-        with sparse_embedding_gradient(model):
+        with one_gradient(model) as waiting:
             hidden = packed_hidden_states(model, row, row.predictor)
-        tokens = response_token_logps(model, hidden, row.target, chunk=chunk)
+        tokens = response_token_logps(model, hidden, row.target, chunk=chunk, waiting=waiting)
     return ResponseLogps(tokens, row.owner, torch.bincount(row.owner, minlength=row.n_responses))
 
 

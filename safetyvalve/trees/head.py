@@ -15,21 +15,23 @@ from transformers import PreTrainedModel
 from safetyvalve.errors import EngineError
 from safetyvalve.trees.copies import copy_of
 from safetyvalve.trees.kernel import arithmetic_dtype
+from safetyvalve.trees.passes import target_softmax
+from safetyvalve.trees.products import Operand, operand
+from safetyvalve.trees.tied import Waiting, tied_embedding
 
-__all__ = ["chunked_logps", "logits_function", "response_token_logps", "sparse_embedding_gradient"]
+__all__ = ["chunked_logps", "logits_function", "one_gradient", "response_token_logps"]
 
 CHUNK = 256
 """Positions a chunk: with 49,152 words in the vocabulary its fp32 logits take 50 MB."""
-
-ROWS = 16
-"""Positions whose logits go through softmax together."""
 
 KEPT_BYTES = 2**28
 """Probabilities of a micro-batch's response tokens up to which they stay for the backward pass, which otherwise
 computes them again. Response tokens only, and in the arithmetic's own precision."""
 
 
-def response_token_logps(model: PreTrainedModel, hidden: Tensor, target: Tensor, *, chunk: int = CHUNK) -> Tensor:
+def response_token_logps(
+    model: PreTrainedModel, hidden: Tensor, target: Tensor, *, chunk: int = CHUNK, waiting: Waiting | None = None
+) -> Tensor:
     """Log-probability of each target given the last hidden state that predicts it, in nats.
 
     An output embedding that is only a matrix has its own backward pass; what else models do (soft caps, scales,
@@ -40,6 +42,7 @@ def response_token_logps(model: PreTrainedModel, hidden: Tensor, target: Tensor,
         hidden: [token, hidden].
         target: int64 [token].
         chunk: positions whose fp32 logits exist at one time.
+        waiting: as :func:`one_gradient` gave it for the forward that ``hidden`` comes from.
 
     Returns:
         [token], differentiable once.
@@ -47,7 +50,7 @@ def response_token_logps(model: PreTrainedModel, hidden: Tensor, target: Tensor,
     head = _plain_head(model)
     if head is None or hidden.dtype == torch.float64:
         return chunked_logps(hidden, target, logits_function(model), chunk=chunk)
-    out: Tensor = _LinearLogps.apply(hidden.to(arithmetic_dtype(hidden)), head.weight, target, chunk)  # type: ignore[no-untyped-call]
+    out: Tensor = _LinearLogps.apply(hidden.to(arithmetic_dtype(hidden)), head.weight, target, chunk, waiting)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -60,22 +63,14 @@ def _plain_head(model: PreTrainedModel) -> nn.Linear | None:
 
 
 @contextmanager
-def sparse_embedding_gradient(model: PreTrainedModel) -> Iterator[None]:
-    """A forward within it hands the input embedding's gradient on as rows, where it is one matrix with the head.
-
-    Autograd adds them to the head's gradient, which is dense already: one matrix of the vocabulary's size less to
-    fill and to add. Elsewhere nothing changes, since optimizers take dense gradients.
-    """
-    embedding, head = model.get_input_embeddings(), _plain_head(model)
-    tied = isinstance(embedding, nn.Embedding) and head is not None and embedding.weight is head.weight
-    if not tied or embedding.sparse or embedding.weight.dtype == torch.float64:
-        yield
+def one_gradient(model: PreTrainedModel) -> Iterator[Waiting | None]:
+    """A forward within it that ends in :func:`response_token_logps` has one gradient for tied embeddings."""
+    head = _plain_head(model)
+    if head is None or head.weight.dtype == torch.float64:
+        yield None
         return
-    embedding.sparse = True
-    try:
-        yield
-    finally:
-        embedding.sparse = False
+    with tied_embedding(model.get_input_embeddings(), head.weight) as waiting:
+        yield waiting
 
 
 class _LinearLogps(torch.autograd.Function):
@@ -87,67 +82,54 @@ class _LinearLogps(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, chunk: int) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, chunk: int, waiting: Waiting | None
+    ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
-            matrix = copy_of(weight, hidden.dtype, lambda: weight.to(hidden.dtype))
+            matrix: Operand = copy_of(weight, hidden.dtype, lambda: operand([weight], hidden.dtype))
             needs = any(ctx.needs_input_grad[:2])
             keep = needs and len(target) * len(weight) * hidden.element_size() <= KEPT_BYTES
             kept = hidden.new_empty(len(target), len(weight)) if keep else None
             logps = hidden.new_empty(len(target), dtype=torch.float32)
             for first in range(0, len(target), chunk):
                 part = slice(first, first + chunk)
-                out = None if kept is None else kept[part]
-                scores = torch.mm(hidden[part], matrix.t(), out=out)
-                _softmax_(scores, target[part], logps[part], wanted=keep)
-        ctx.save_for_backward(hidden, weight, matrix if needs else None, target, kept)
-        ctx.chunk = chunk
+                scores = matrix.product(hidden[part], out=None if kept is None else kept[part])
+                target_softmax(scores, target[part], logps[part], wanted=keep)
+        ctx.save_for_backward(hidden, weight, target, kept)
+        ctx.chunk, ctx.waiting, ctx.matrix = chunk, waiting, matrix if needs else None
         return logps
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        hidden, weight, matrix, target, kept = ctx.saved_tensors
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        hidden, weight, target, kept = ctx.saved_tensors
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         factor = upstream[:, None].to(hidden.dtype)
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         grad_weight: Tensor | None = None
-        scaled = hidden * factor
+        scaled = hidden * -factor
         step = ctx.chunk if kept is None else len(target)
         with torch.autocast(hidden.device.type, enabled=False):
             for first in range(0, len(target), step):
                 part = slice(first, first + step)
                 if kept is None:
-                    probabilities = hidden[part] @ matrix.t()
-                    _softmax_(probabilities, target[part], upstream.new_empty(len(probabilities)), wanted=True)
+                    probabilities = ctx.matrix.product(hidden[part])
+                    target_softmax(probabilities, target[part], upstream.new_empty(len(probabilities)), wanted=True)
                 else:
                     probabilities = kept
                 if grad_hidden is not None:
-                    torch.mm(probabilities, matrix, out=grad_hidden[part])
+                    grad_hidden[part] = ctx.matrix.back(probabilities)
                 if wants_weight:
-                    product = probabilities.t() @ scaled[part]
-                    grad_weight = product.to(weight.dtype) if grad_weight is None else grad_weight.add_(product)
+                    (product,) = ctx.matrix.slopes(probabilities, scaled[part])
+                    grad_weight = product if grad_weight is None else grad_weight.add_(product)
             if grad_hidden is not None:
-                grad_hidden = matrix[target].sub_(grad_hidden).mul_(factor)
+                grad_hidden = weight[target].to(hidden.dtype).sub_(grad_hidden).mul_(factor)
             if grad_weight is not None:
-                grad_weight.neg_().index_add_(0, target, scaled.to(weight.dtype))
-        return grad_hidden, grad_weight, None, None
-
-
-def _softmax_(scores: Tensor, target: Tensor, logps: Tensor, *, wanted: bool) -> None:
-    """Fill in the targets' fp32 log-probabilities [token]; where ``wanted``, scores become probabilities in place.
-
-    Some rows at a time, so that the passes over them stay in the processor's caches.
-    """
-    for rows, aims, out in zip(scores.split(ROWS), target.split(ROWS), logps.split(ROWS), strict=True):
-        exact = rows.float()  # the scores themselves where they are fp32: nobody reads them afterwards
-        exact -= exact.amax(-1, keepdim=True)
-        aimed = exact.gather(-1, aims[:, None])[:, 0]
-        total = exact.exp_().sum(-1, keepdim=True)
-        if wanted:
-            exact *= total.reciprocal()
-            if exact is not rows:
-                rows.copy_(exact)
-        torch.sub(aimed, total[:, 0].log(), out=out)
+                grad_weight.index_add_(0, target, scaled.to(weight.dtype), alpha=-1)
+                if ctx.waiting is not None and grad_hidden is not None:
+                    ctx.waiting.put(grad_weight)
+                    grad_weight = None
+        return grad_hidden, grad_weight, None, None, None
 
 
 def _after_head(model: PreTrainedModel) -> tuple[float | None, float | None]:

@@ -6,15 +6,17 @@ Autograd through slices, masks and scalings costs more than the products themsel
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from safetyvalve.trees.tiles import Tile
+from safetyvalve.native import kernels
+from safetyvalve.native.calls import call
+from safetyvalve.trees.tiles import Tile, Tiling
 
-__all__ = ["arithmetic_dtype", "attend", "attend_backward", "attend_forward"]
+__all__ = ["Grouping", "arithmetic_dtype", "attend", "attend_row", "attend_row_backward"]
 
 KEPT_TOKENS = 768
 """Tokens of a tree up to which the attention weights stay for the backward pass; longer ones are computed again, so
@@ -51,7 +53,7 @@ class _Attention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, trees: tuple[tuple[Tile, ...], ...], scaling: float
     ) -> Tensor:
         with torch.autocast(query.device.type, enabled=False):
-            out, kept = attend_forward(query, key, value, trees, scaling, keep=ctx.needs_input_grad[0])
+            out, kept = _attend_forward(query, key, value, trees, scaling, keep=ctx.needs_input_grad[0])
         ctx.save_for_backward(query, key, value, *(w for w in kept if w is not None))
         ctx.has = [w is not None for w in kept]
         ctx.trees, ctx.scaling = trees, scaling
@@ -65,11 +67,87 @@ class _Attention(torch.autograd.Function):
         kept = [next(weights) if has else None for has in ctx.has]
         grads = (torch.empty_like(query), torch.empty_like(key), torch.empty_like(value))
         with torch.autocast(query.device.type, enabled=False):
-            attend_backward(upstream, query, key, value, ctx.trees, ctx.scaling, kept, grads)
+            _attend_backward(upstream, query, key, value, ctx.trees, ctx.scaling, kept, grads)
         return *grads, None, None
 
 
-def attend_forward(
+class Grouping(NamedTuple):
+    """How the values of a token are divided into heads: queries first, then keys, then values."""
+
+    heads: int
+    key_heads: int
+    width: int
+    """Of a head."""
+    scaling: float
+    """Of the scores."""
+
+    @property
+    def turned(self) -> int:
+        """Heads of queries and keys."""
+        return self.heads + self.key_heads
+
+    def views(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[head, token, width] of query, key and value."""
+        split = qkv.view(len(qkv), -1, self.width).transpose(0, 1)
+        query, key, value = split.split([self.heads, self.key_heads, self.key_heads])
+        return query, key, value
+
+    def as_given(self, qkv: Tensor) -> tuple[Tensor | int | float, ...]:
+        return qkv, *qkv.shape, self.heads, self.key_heads, self.width, float(self.scaling)
+
+    def fits(self, qkv: Tensor) -> bool:
+        """Whether the AMX kernel takes it."""
+        return qkv.dtype == torch.bfloat16 and self.width in (32, 64, 96, 128) and kernels().tiles
+
+
+def attend_row(qkv: Tensor, grouping: Grouping, tiling: Tiling, *, keep: bool) -> tuple[Tensor, list[Tensor | None]]:
+    """Softmax attention within the tiles, without autograd.
+
+    Args:
+        qkv: [token, values of all heads], contiguous.
+        grouping: of these values.
+        tiling: of the row.
+        keep: what the backward pass wants to be told.
+
+    Returns:
+        [token, heads x width], and what is kept.
+    """
+    if grouping.fits(qkv):
+        out = qkv.new_empty(len(qkv), grouping.heads * grouping.width)
+        lse = qkv.new_empty(grouping.heads, len(qkv), dtype=torch.float32) if keep else None
+        table = tiling.table
+        _call("sv_attend_forward", *grouping.as_given(qkv), len(table.tiles), *table, out, lse)
+        return out, [lse]
+    out, kept = _attend_forward(*grouping.views(qkv), tiling, grouping.scaling, keep=keep)
+    return out.view(len(qkv), -1), kept
+
+
+def attend_row_backward(
+    upstream: Tensor,
+    qkv: Tensor,
+    attended: Tensor,
+    grouping: Grouping,
+    tiling: Tiling,
+    kept: Sequence[Tensor | None],
+) -> Tensor:
+    """Gradient of ``qkv`` from that of :func:`attend_row`'s result ``attended``."""
+    grad = torch.empty_like(qkv)
+    if grouping.fits(qkv):
+        table = tiling.table
+        given = (*grouping.as_given(qkv), len(table.tiles), *table, attended, kept[0], upstream.contiguous(), grad)
+        _call("sv_attend_backward", *given)
+        return grad
+    upstream = upstream.view(len(qkv), grouping.heads, -1)
+    _attend_backward(upstream, *grouping.views(qkv), tiling, grouping.scaling, kept, grouping.views(grad))
+    return grad
+
+
+def _call(name: str, *given: Tensor | int | float | None) -> None:
+    if call(name, *given):
+        raise MemoryError("no memory for the attention of a row.")
+
+
+def _attend_forward(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -91,7 +169,7 @@ def attend_forward(
     return out, kept
 
 
-def attend_backward(
+def _attend_backward(
     upstream: Tensor,
     query: Tensor,
     key: Tensor,
@@ -101,7 +179,7 @@ def attend_backward(
     kept: Sequence[Tensor | None],
     grads: tuple[Tensor, Tensor, Tensor],
 ) -> None:
-    """Gradients of query, key and value into ``grads``, shaped as they are; the rest as :func:`attend_forward`."""
+    """Gradients of query, key and value into ``grads``, shaped as they are; the rest as :func:`_attend_forward`."""
     grad_query, grad_key, grad_value = grads
     groups = len(key)
     # Several tiles add to a key: in bf16 each sum would lose digits.

@@ -1,8 +1,8 @@
 """A decoder layer (RMS norm, attention, RMS norm, gated MLP) as one function with its own backward pass.
 
 What autograd does for such a layer is some sixty passes over its values, a third of them casts, and it keeps a copy of
-most. Written out there are about half as many, in place where nothing else reads the values, the products of equal
-inputs are one product, and what is kept for the backward pass is what it reads.
+most. Written out there are about half as many, fewer still by the kernels of :mod:`safetyvalve.native`; the products of
+equal inputs are one product, and what is kept for the backward pass is what it reads.
 """
 
 from __future__ import annotations
@@ -14,43 +14,36 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from safetyvalve.trees.kernel import attend_backward, attend_forward
-from safetyvalve.trees.tiles import Tile
+from safetyvalve.trees.kernel import Grouping, attend_row, attend_row_backward
+from safetyvalve.trees.passes import gate, gate_backward, norm, norm_backward, rotate
+from safetyvalve.trees.products import Operand
+from safetyvalve.trees.tiles import Tiling
 
 __all__ = ["Matrices", "Plan", "decode"]
 
 
-_TURNED_ROWS = 64
-"""Rows that are transposed at a time: a cache line of the result."""
-
-
 class Matrices(NamedTuple):
-    """A layer's matrices in the type that is computed in, each [out, in].
+    """A layer's matrices in the type that is computed in; those with one input stand together."""
 
-    Those with one input stand together: as one matrix where they are copies anyway, as several where they are the
-    parameters themselves.
-    """
-
-    qkv: tuple[Tensor, ...]
+    dtype: torch.dtype
+    qkv: Operand
     bias: Tensor | None
     """[query, key and value widths]: of query, key and value."""
-    out: Tensor
-    gate_up: tuple[Tensor, ...]
-    down: Tensor
+    out: Operand
+    gate_up: Operand
+    down: Operand
 
 
 class Plan(NamedTuple):
     """What a layer's function is told besides its input and parameters."""
 
     matrices: Matrices
-    heads: int
-    key_heads: int
-    scaling: float
+    grouping: Grouping
     eps: tuple[float, float]
     """Of the norms before attention and before the MLP."""
-    tiles: tuple[tuple[Tile, ...], ...]
+    tiles: Tiling
     cos: Tensor
-    """[token, 1, half of a head's width], as ``sin``."""
+    """fp32 [token, half of a head's width], as ``sin``."""
     sin: Tensor
     at: Tensor | None
     """int64 [token]: the only tokens whose output is wanted, each once; None for all."""
@@ -86,8 +79,6 @@ class _Kept(NamedTuple):
     root_2: Tensor
     normed_2: Tensor
     gate_up: Tensor
-    silu: Tensor
-    gated: Tensor
 
 
 class _Layer(torch.autograd.Function):
@@ -122,22 +113,16 @@ def _forward(
     plan: Plan, hidden: Tensor, norm_1: Tensor, norm_2: Tensor, *, keep: bool
 ) -> tuple[Tensor, _Kept, list[Tensor | None]]:
     m = plan.matrices
-    normed_1, root_1 = _norm(hidden, norm_1, plan.eps[0], m.out.dtype)
-    qkv = _products(normed_1, m.qkv, m.bias)
-    _rotate(qkv, plan, plan.sin)
-    attended, weights = attend_forward(*_heads(qkv, plan), plan.tiles, plan.scaling, keep=keep)
-    attended = attended.view(len(hidden), -1)
-    if plan.at is not None:
-        attended, middle = attended[plan.at], _added(hidden[plan.at], attended[plan.at], m.out)
-    else:
-        middle = _added(hidden, attended, m.out)
-    normed_2, root_2 = _norm(middle, norm_2, plan.eps[1], m.out.dtype)
-    gate_up = _products(normed_2, m.gate_up, None)
-    gate, up = gate_up.chunk(2, dim=-1)
-    silu = torch.nn.functional.silu(gate)
-    gated = silu * up
-    out = _added(middle, gated, m.down)
-    kept = _Kept(hidden, root_1, normed_1, qkv, attended, middle, root_2, normed_2, gate_up, silu, gated)
+    normed_1, root_1 = norm(hidden, norm_1, plan.eps[0], m.dtype)
+    qkv = m.qkv.product(normed_1, m.bias)
+    rotate(qkv, plan.grouping.turned, plan.cos, plan.sin)
+    attended, weights = attend_row(qkv, plan.grouping, plan.tiles, keep=keep)
+    wanted, beside = (attended, hidden) if plan.at is None else (attended[plan.at], hidden[plan.at])
+    middle = m.out.added(beside, wanted)
+    normed_2, root_2 = norm(middle, norm_2, plan.eps[1], m.dtype)
+    gate_up = m.gate_up.product(normed_2)
+    out = m.down.added(middle, gate(gate_up))
+    kept = _Kept(hidden, root_1, normed_1, qkv, attended, middle, root_2, normed_2, gate_up)
     return out, kept, weights
 
 
@@ -146,127 +131,27 @@ def _backward(
 ) -> list[Tensor]:
     """Gradients of the input and of the parameters, in the order of :func:`decode`."""
     m = plan.matrices
-    kind, wide = m.out.dtype, norm_1.dtype
     # The MLP.
-    above = upstream.to(kind)
-    grad_down = _slope(above, k.gated, wide)
-    grad_gated = above @ m.down
-    gate, up = k.gate_up.chunk(2, dim=-1)
-    grad_gate_up = torch.empty_like(k.gate_up)
-    grad_gate, grad_up = grad_gate_up.chunk(2, dim=-1)
-    torch.mul(grad_gated, k.silu, out=grad_up)
-    torch.ops.aten.silu_backward.grad_input(grad_gated.mul_(up), gate, grad_input=grad_gate)
-    grads_mlp = _slopes(grad_gate_up, k.normed_2, m.gate_up, wide, parts=2 * [gate.shape[-1]])
-    middle, grad_norm_2 = _norm_backward(_back(grad_gate_up, m.gate_up), k.middle, k.root_2, norm_2, upstream)
+    above = upstream.to(m.dtype)
+    grad_gate_up, gated = gate_backward(m.down.back(above), k.gate_up)
+    grad_down = m.down.slopes(above, gated)
+    grads_mlp = m.gate_up.slopes(grad_gate_up, k.normed_2)
+    middle, grad_norm_2 = norm_backward(m.gate_up.back(grad_gate_up), k.middle, k.root_2, norm_2, upstream)
     # The attention.
-    above = middle.to(kind)
-    grad_out = _slope(above, k.attended, wide)
-    grad_attended = above @ m.out
-    below = middle
+    above = middle.to(m.dtype)
+    wanted = k.attended if plan.at is None else k.attended[plan.at]
+    grad_out = m.out.slopes(above, wanted)
+    grad_attended, below = m.out.back(above), middle
     if plan.at is not None:
-        grad_attended = _placed(grad_attended, plan.at, len(k.hidden))
-        below = _placed(middle, plan.at, len(k.hidden))
-    grad_qkv = torch.empty_like(k.qkv)
-    heads = _heads(k.qkv, plan)
-    grad_attended = grad_attended.view(len(k.hidden), plan.heads, -1)
-    attend_backward(grad_attended, *heads, plan.tiles, plan.scaling, weights, _heads(grad_qkv, plan))
-    _rotate(grad_qkv, plan, -plan.sin)
-    widths = [len(part) * part.shape[-1] for part in heads]
-    grads_qkv = _slopes(grad_qkv, k.normed_1, m.qkv, wide, parts=widths)
-    grad_hidden, grad_norm_1 = _norm_backward(_back(grad_qkv, m.qkv), k.hidden, k.root_1, norm_1, below)
-    grads_bias = [] if m.bias is None else list(grad_qkv.sum(0, dtype=wide).split(widths))
-    return [grad_hidden, grad_norm_1, grad_norm_2, *grads_qkv, grad_out, *grads_mlp, grad_down, *grads_bias]
-
-
-def _norm(hidden: Tensor, weight: Tensor, eps: float, kind: torch.dtype) -> tuple[Tensor, Tensor]:
-    """RMS norm in the type that is computed in, and [token, 1] one over the root of the mean square."""
-    length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
-    root = length.square_().div_(hidden.shape[-1]).add_(eps).rsqrt_()
-    return (hidden * root).mul_(weight).to(kind), root
-
-
-def _norm_backward(
-    upstream: Tensor, hidden: Tensor, root: Tensor, weight: Tensor, beside: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients of the norm's input, with that of the residual ``beside`` it added, and of its weight."""
-    slope = upstream.float() if upstream.dtype != hidden.dtype else upstream
-    unit = hidden * root
-    each = slope * unit
-    grad_weight = each.sum(0)
-    # How far the slope lies along the input, which the norm takes out.
-    along = torch.mv(each, weight).div_(hidden.shape[-1])[:, None]
-    inner = (slope * weight).sub_(unit.mul_(along))
-    grad: Tensor = torch.addcmul(beside, inner, root)
-    return grad, grad_weight
-
-
-def _products(states: Tensor, matrices: tuple[Tensor, ...], bias: Tensor | None) -> Tensor:
-    """``states`` times each matrix, side by side."""
-    if len(matrices) == 1:
-        return states @ matrices[0].t() if bias is None else torch.addmm(bias, states, matrices[0].t())
-    out = states.new_empty(len(states), sum(map(len, matrices)))
-    for part, matrix in zip(out.split([len(m) for m in matrices], dim=-1), matrices, strict=True):
-        torch.mm(states, matrix.t(), out=part)
-    return out if bias is None else out.add_(bias)
-
-
-def _back(slope: Tensor, matrices: tuple[Tensor, ...]) -> Tensor:
-    """Gradient of the input of :func:`_products`."""
-    first, *others = slope.split([len(m) for m in matrices], dim=-1)
-    out: Tensor = first @ matrices[0]
-    for part, matrix in zip(others, matrices[1:], strict=True):
-        out.addmm_(part, matrix)
-    return out
-
-
-def _slope(slope: Tensor, states: Tensor, wide: torch.dtype) -> Tensor:
-    """Gradient of the matrix between ``states`` and ``slope``, in the parameter's type."""
-    return (_turned(slope) @ states).to(wide)
-
-
-def _slopes(
-    slope: Tensor, states: Tensor, matrices: tuple[Tensor, ...], wide: torch.dtype, *, parts: list[int]
-) -> list[Tensor]:
-    """Gradients of the parameters of :func:`_products`, each of its own memory."""
-    if len(matrices) == 1:  # one product; the casts are the copies
-        return [part.to(wide, copy=True) for part in (_turned(slope) @ states).split(parts)]
-    return [part.t() @ states for part in slope.split(parts, dim=-1)]
-
-
-def _turned(states: Tensor) -> Tensor:
-    """Transposed. In bf16 in memory too, some rows at a time: a product that reads columns is several times slower."""
-    if states.dtype != torch.bfloat16:
-        return states.t()
-    out = states.new_empty(states.shape[1], len(states))
-    for part, place in zip(states.split(_TURNED_ROWS), out.split(_TURNED_ROWS, dim=1), strict=True):
-        place.copy_(part.t())
-    return out
-
-
-def _added(residual: Tensor, states: Tensor, matrix: Tensor) -> Tensor:
-    """``residual + states @ matrix.T``, in the residual's type."""
-    if residual.dtype == states.dtype:
-        return torch.addmm(residual, states, matrix.t())
-    return residual + states @ matrix.t()
+        grad_attended, below = (_placed(part, plan.at, len(k.hidden)) for part in (grad_attended, middle))
+    grad_qkv = attend_row_backward(grad_attended, k.qkv, k.attended, plan.grouping, plan.tiles, weights)
+    rotate(grad_qkv, plan.grouping.turned, plan.cos, plan.sin, back=True)
+    grads_qkv = m.qkv.slopes(grad_qkv, k.normed_1)
+    grad_hidden, grad_norm_1 = norm_backward(m.qkv.back(grad_qkv), k.hidden, k.root_1, norm_1, below)
+    widths = [len(grad) for grad in grads_qkv]
+    grads_bias = [] if m.bias is None else list(grad_qkv.sum(0, dtype=norm_1.dtype).split(widths))
+    return [grad_hidden, grad_norm_1, grad_norm_2, *grads_qkv, *grad_out, *grads_mlp, *grad_down, *grads_bias]
 
 
 def _placed(states: Tensor, at: Tensor, length: int) -> Tensor:
     return states.new_zeros(length, states.shape[-1]).index_copy_(0, at, states)
-
-
-def _heads(qkv: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
-    """Views [head, token, width] of query, key and value."""
-    width = 2 * plan.cos.shape[-1]
-    split = qkv.view(len(qkv), -1, width).transpose(0, 1)
-    query, key, value = split.split([plan.heads, plan.key_heads, plan.key_heads])
-    return query, key, value
-
-
-def _rotate(qkv: Tensor, plan: Plan, sin: Tensor) -> None:
-    """Turn queries and keys in place by their positions; with ``-sin`` back. In fp32, rounded once."""
-    half = plan.cos.shape[-1]
-    turned = qkv[:, : (plan.heads + plan.key_heads) * 2 * half].view(len(qkv), -1, 2, half)
-    first, second = turned[:, :, 0].float(), turned[:, :, 1].float()  # in fp32 they are the states themselves
-    turned_first = (first * plan.cos).sub_(second * sin)
-    turned[:, :, 1] = (second * plan.cos).add_(first * sin)
-    turned[:, :, 0] = turned_first

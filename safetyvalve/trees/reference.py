@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from safetyvalve.lineage import weights_hash
+from safetyvalve.native import kernels
 from safetyvalve.trees.decoder import plain_layers
 from safetyvalve.trees.forward import body_of, response_logps, underlying
 from safetyvalve.trees.packing import pack_by_budget, tokens_computed
@@ -108,8 +109,11 @@ class ReferenceCache:
             return None
         digest = hashlib.sha256(weights_hash(model).encode())
         versions = f"{torch.__version__} {transformers.__version__}"
+        used = kernels().reason.replace(" ", "-")
         layers = "written out" if plain_layers(body_of(underlying(model))) else "own"
-        digest.update(f"{_FORMAT} {layers} {engine} {autocast} {model.dtype} {model.device.type} {versions}".encode())
+        digest.update(
+            f"{_FORMAT} {layers} {engine} {autocast} {model.dtype} {model.device.type} {versions} {used}".encode()
+        )
         for tree in trees:
             digest.update(json.dumps([tree.prompt_ids, tree.response_ids]).encode())
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"

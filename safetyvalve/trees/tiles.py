@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from safetyvalve.trees.plan import PositionRule, Segment
 
-__all__ = ["Tile", "tiles"]
+__all__ = ["Table", "Tile", "Tiling", "tiles"]
 
 _ROWS = 256
 """Query tokens of a tile at most. Smaller ones compute fewer forbidden pairs in more, smaller products."""
@@ -42,6 +43,34 @@ class Tile(NamedTuple):
         for begin, end in self.keys:
             total[:, begin:end] += part[:, first : first + end - begin]
             first += end - begin
+
+
+class Table(NamedTuple):
+    """Tiles as a kernel in C reads them."""
+
+    tiles: Tensor
+    """int64 [tile, 5]: first query and end, first of its ranges and their number, where its biases begin."""
+    ranges: Tensor
+    """int64 [range, 2]."""
+    bias: Tensor
+    """[biases of all tiles]."""
+
+
+class Tiling(tuple[tuple[Tile, ...], ...]):
+    """The tiles of each tree of a row; they cover every query token once."""
+
+    @cached_property
+    def table(self) -> Table:
+        """Made once, though every layer asks for it."""
+        rows: list[tuple[int, ...]] = []
+        ranges: list[tuple[int, int]] = []
+        at = 0
+        each = [tile for tree in self for tile in tree]
+        for tile in each:
+            rows.append((tile.start, tile.stop, len(ranges), len(tile.keys), at))
+            ranges += tile.keys
+            at += tile.bias.numel()
+        return Table(torch.tensor(rows), torch.tensor(ranges), torch.cat([tile.bias.flatten() for tile in each]))
 
 
 def tiles(segment: Segment, rule: PositionRule, dtype: torch.dtype) -> tuple[Tile, ...]:

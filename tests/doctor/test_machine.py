@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ctypes import CDLL
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import torch
 
 from safetyvalve.doctor import Limits, machine
 from safetyvalve.doctor.finding import Finding
+from safetyvalve.native import Kernels
 
 NONE = Limits(None, None, 0)
 
@@ -56,6 +58,15 @@ def test_the_faster_precision_is_recommended(monkeypatch: pytest.MonkeyPatch, fa
     found = only(machine.arithmetic())
     assert f"--precision {faster}" in found.found + found.remedy
     assert found.status == ("ok" if faster == "bf16" else "note")
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_kernels(monkeypatch: pytest.MonkeyPatch, built: bool) -> None:
+    known = Kernels(CDLL(None) if built else None, False, "what there is")
+    monkeypatch.setattr(machine, "kernels", lambda: known)
+    found = only(machine.compiled())
+    assert (found.status, found.found) == ("ok" if built else "note", "what there is")
+    assert built or "compiler" in found.remedy
 
 
 def test_the_rate_is_measured() -> None:

@@ -81,9 +81,19 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeyp
     monkeypatch.setenv("SAFETYVALVE_CACHE", str(tmp_path))
     assert main(["doctor", "--json", "--output", str(tmp_path / "runs")]) == 0
     findings = {f["check"]: f for f in json.loads(capsys.readouterr().out)}
-    assert {"python", "packages", "gpu", "processor", "arithmetic", "memory", "output", "cache", "model", "hub"} <= (
-        findings.keys()
-    )
+    assert {
+        "python",
+        "packages",
+        "gpu",
+        "processor",
+        "arithmetic",
+        "kernels",
+        "memory",
+        "output",
+        "cache",
+        "model",
+        "hub",
+    } <= (findings.keys())
     assert all(f["remedy"] for f in findings.values() if f["status"] != "ok")
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("SAFETYVALVE_CACHE", str(tmp_path / "file"))

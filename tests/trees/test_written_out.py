@@ -215,13 +215,13 @@ def tiny_model_with(factor: float) -> PreTrainedModel:
 
 def test_matrices_are_copied_once_for_all_micro_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    plain = decoder_module._together
-    monkeypatch.setattr(decoder_module, "_together", lambda *given: made.append(1) or plain(*given))
+    plain = decoder_module.operand
+    monkeypatch.setattr(decoder_module, "operand", lambda *given: made.append(1) or plain(*given))
     model = tiny_model()
     with torch.autocast("cpu", dtype=torch.bfloat16), tree_attention(model):
         for _ in range(3):
             response_logps(model, SHAPES["common beginning"]).sums().sum().backward()
-    assert len(made) == 2 * 3  # two groups of matrices a layer
+    assert len(made) == 4 * 3  # groups of matrices with one input a layer
 
 
 def test_states_at_some_places() -> None:

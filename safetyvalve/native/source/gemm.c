@@ -1,0 +1,271 @@
+/* bf16 matrix products with AMX, summed in fp32.
+
+   The right operand [inner, columns] is packed beforehand: panels of 32 columns, each a run of pairs of tiles, 32 of
+   the inner dimension at a time. The left operand [rows, inner] is read as it is, or from tiles that
+   sv_pack_transposed made. Each thread computes whole 32 x 32 blocks of the result. */
+
+#include <stdint.h>
+
+#ifdef __AMX_BF16__
+
+#include <stdlib.h>
+
+#include "tiles.h"
+
+#define BLOCK 32
+#define STEPS 64 /* of 32 of the inner dimension that are multiplied in one go */
+#define CACHED (1 << 20) /* bytes of the left operand that are meant to stay in a core's second cache */
+
+int64_t sv_gemm_ready(void)
+{
+    return tiles_allowed();
+}
+
+/* A matrix [rows, columns], whose transpose is the right operand of states @ matrix.T, and which is itself the right
+   operand of slopes @ matrix. Both, or the one that is not NULL. fp32 in, rounded; multiples of 32.
+   It is rows `at` and following of `total` rows that are one operand. */
+void sv_pack_matrix(const float *matrix, int64_t rows, int64_t columns, int64_t at, int64_t total,
+                    uint16_t *transposed, uint16_t *straight, int64_t threads)
+{
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t first = 0; first < rows; first += BLOCK) {
+        for (int64_t column = 0; column < columns; column += BLOCK) {
+            const float *block = matrix + first * columns + column;
+            if (transposed) {
+                uint16_t *out = transposed + ((at + first) / BLOCK * (columns / BLOCK) + column / BLOCK) * 2 * TILE;
+                for (int half = 0; half < 2; half++) {
+                    __m512i row[16];
+                    for (int i = 0; i < 16; i++) {
+                        const float *values = block + (half * 16 + i) * columns;
+                        row[i] = (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(values + 16), _mm512_loadu_ps(values));
+                    }
+                    transpose(row);
+                    for (int i = 0; i < 16; i++)
+                        _mm512_storeu_si512(out + half * TILE + i * 32, row[i]);
+                }
+            }
+            if (straight) {
+                uint16_t *out = straight + (column / BLOCK * (total / BLOCK) + (at + first) / BLOCK) * 2 * TILE;
+                for (int i = 0; i < 16; i++) {
+                    const float *values = block + 2 * i * columns;
+                    for (int half = 0; half < 2; half++) {
+                        __m512i even = narrowed(_mm512_loadu_ps(values + half * 16));
+                        __m512i odd = narrowed(_mm512_loadu_ps(values + columns + half * 16));
+                        _mm512_storeu_si512(out + half * TILE + i * 32, paired(even, odd));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* Rows `first` and the next of bf16 [rows, columns], 16 columns from `column`, in pairs; zeros past the last row. */
+static inline __m512i row_pair(const uint16_t *states, int64_t stride, int64_t rows, int64_t first, int64_t column)
+{
+    __m512i pair[2];
+    for (int i = 0; i < 2; i++)
+        pair[i] = first + i < rows ? _mm512_cvtepu16_epi32(_mm256_loadu_si256(
+                                         (const __m256i *)(states + (first + i) * stride + column)))
+                                   : _mm512_setzero_si512();
+    return paired(pair[0], pair[1]);
+}
+
+/* States [rows, columns] as the right operand of slopes.T @ states; the inner dimension, rows, is filled up to a
+   multiple of 32 with zeros. Columns are a multiple of 32. */
+void sv_pack_straight(const uint16_t *states, int64_t stride, int64_t rows, int64_t columns, uint16_t *out,
+                      int64_t threads)
+{
+    int64_t steps = (rows + BLOCK - 1) / BLOCK;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t step = 0; step < steps; step++)
+        for (int64_t column = 0; column < columns; column += BLOCK)
+            for (int i = 0; i < 16; i++)
+                for (int half = 0; half < 2; half++)
+                    _mm512_storeu_si512(out + (column / BLOCK * steps + step) * 2 * TILE + half * TILE + i * 32,
+                                        row_pair(states, stride, rows, step * BLOCK + 2 * i, column + half * 16));
+}
+
+/* Slopes [rows, columns] as the left operand of slopes.T @ states, in tiles: [column / 16, row / 32, 16, 32]. Columns
+   are a multiple of 16. */
+void sv_pack_transposed(const uint16_t *slopes, int64_t stride, int64_t rows, int64_t columns, uint16_t *out,
+                        int64_t threads)
+{
+    int64_t steps = (rows + BLOCK - 1) / BLOCK;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t step = 0; step < steps; step++)
+        for (int64_t column = 0; column < columns; column += 16) {
+            __m512i row[16];
+            for (int i = 0; i < 16; i++)
+                row[i] = row_pair(slopes, stride, rows, step * BLOCK + 2 * i, column);
+            transpose(row);
+            for (int i = 0; i < 16; i++)
+                _mm512_storeu_si512(out + (column / 16 * steps + step) * TILE + i * 32, row[i]);
+        }
+}
+
+/* One 32 x 32 block of sums, from two runs of tiles and a panel. */
+static inline void block_product(const uint16_t *upper, const uint16_t *lower, const uint16_t *panel, int64_t steps,
+                                 float *sums)
+{
+    IN_MEMORY();
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t step = 0; step < steps; step++) {
+        _tile_loadd(6, panel, 64);
+        _tile_loadd(4, upper, 64);
+        _tile_loadd(7, panel + TILE, 64);
+        _tile_loadd(5, lower, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+        panel += 2 * TILE;
+        upper += TILE;
+        lower += TILE;
+    }
+    _tile_stored(0, sums, BLOCK * sizeof(float));
+    _tile_stored(1, sums + 16, BLOCK * sizeof(float));
+    _tile_stored(2, sums + 16 * BLOCK, BLOCK * sizeof(float));
+    _tile_stored(3, sums + 16 * BLOCK + 16, BLOCK * sizeof(float));
+}
+
+/* 16 rows of the left operand as tiles, with zeros for those past the last. */
+static inline void left_tiles(const uint16_t *left, int64_t stride, int64_t here, int64_t steps, uint16_t *out)
+{
+    for (int64_t i = 0; i < 16; i++)
+        for (int64_t step = 0; step < steps; step++)
+            _mm512_storeu_si512(out + step * TILE + i * BLOCK, i < here
+                                    ? _mm512_loadu_si512(left + i * stride + step * BLOCK)
+                                    : _mm512_setzero_si512());
+}
+
+/* A block of sums to its place `at` in the result, as far as the result has rows. */
+static inline void store_block(const float *sums, int64_t rows, void *out, int64_t at, int64_t stride, int64_t narrow,
+                               const float *added)
+{
+    rows = rows < BLOCK ? rows : BLOCK;
+    for (int64_t i = 0; i < rows; i++, at += stride) {
+        __m512 low = _mm512_load_ps(sums + i * BLOCK), high = _mm512_load_ps(sums + i * BLOCK + 16);
+        if (added) {
+            low = _mm512_add_ps(low, _mm512_loadu_ps(added + at));
+            high = _mm512_add_ps(high, _mm512_loadu_ps(added + at + 16));
+        }
+        if (narrow) {
+            _mm512_storeu_si512((uint16_t *)out + at, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+        } else {
+            _mm512_storeu_ps((float *)out + at, low);
+            _mm512_storeu_ps((float *)out + at + 16, high);
+        }
+    }
+}
+
+/* How many of `threads` share the rows, the others sharing the columns: so that the busiest has least to do. */
+static int64_t sharing_rows(int64_t row_blocks, int64_t panels, int64_t threads)
+{
+    int64_t best = 1, least = INT64_MAX;
+    for (int64_t by_rows = 1; by_rows <= threads; by_rows++) {
+        if (threads % by_rows)
+            continue;
+        int64_t by_columns = threads / by_rows;
+        int64_t most = ((row_blocks + by_rows - 1) / by_rows) * ((panels + by_columns - 1) / by_columns);
+        if (most < least) {
+            least = most;
+            best = by_rows;
+        }
+    }
+    return best;
+}
+
+typedef struct {
+    const uint16_t *left; /* tiles of the steps that are multiplied now */
+    const uint16_t *right; /* panels of all steps */
+    int64_t steps, first_step, all_steps;
+    int64_t rows, row_blocks, panels;
+    void *out;
+    int64_t narrow;
+    const float *added;
+} product;
+
+/* What one of `threads` computes of a product. */
+static void multiply_part(const product *p, int64_t part, int64_t threads)
+{
+    int64_t by_rows = sharing_rows(p->row_blocks, p->panels, threads), by_columns = threads / by_rows;
+    int64_t across = part / by_columns, along = part % by_columns;
+    int64_t first_block = p->row_blocks * across / by_rows, last_block = p->row_blocks * (across + 1) / by_rows;
+    int64_t first_panel = p->panels * along / by_columns, last_panel = p->panels * (along + 1) / by_columns;
+    int64_t run = p->steps * TILE, kept = CACHED / (2 * run * (int64_t)sizeof(uint16_t));
+    kept = kept < 1 ? 1 : kept; /* blocks of rows */
+    float sums[BLOCK * BLOCK] __attribute__((aligned(64)));
+    for (int64_t chunk = first_block; chunk < last_block; chunk += kept) {
+        int64_t chunk_end = chunk + kept < last_block ? chunk + kept : last_block;
+        for (int64_t panel = first_panel; panel < last_panel; panel++)
+            for (int64_t block = chunk; block < chunk_end; block++) {
+                const uint16_t *upper = p->left + 2 * block * run;
+                block_product(upper, upper + run, p->right + (panel * p->all_steps + p->first_step) * 2 * TILE,
+                              p->steps, sums);
+                int64_t columns = p->panels * BLOCK;
+                store_block(sums, p->rows - block * BLOCK, p->out, block * BLOCK * columns + panel * BLOCK, columns,
+                            p->narrow, p->added);
+            }
+    }
+}
+
+/* out = left @ right (+ added), right packed.
+
+   left [rows, inner]: with `stride` its rows are that far apart, and tiles are made of them first, which are read
+   faster; with 0 it is in tiles, see sv_pack_transposed.
+   out [rows, columns]: bf16 where `narrow`, else fp32. added: fp32 [rows, columns], may be out; or NULL.
+   Inner and columns are multiples of 32. 0, or -1 without memory. */
+int64_t sv_gemm(const uint16_t *left, int64_t stride, const uint16_t *right, int64_t rows, int64_t inner,
+                int64_t columns, void *out, int64_t narrow, const float *added, int64_t threads)
+{
+    int64_t all_steps = inner / BLOCK, row_blocks = (rows + BLOCK - 1) / BLOCK;
+    /* A long inner dimension, such as a vocabulary, is cut, so that neither side has to be read again and again. */
+    int64_t pieces = stride ? (all_steps + STEPS - 1) / STEPS : 1, longest = (all_steps + pieces - 1) / pieces;
+    uint16_t *tiles = stride ? aligned_alloc(64, row_blocks * longest * 2 * TILE * sizeof(uint16_t)) : NULL;
+    float *total = pieces > 1 ? aligned_alloc(64, row_blocks * BLOCK * columns * sizeof(float)) : NULL;
+    if ((stride && !tiles) || (pieces > 1 && !total)) {
+        free(tiles);
+        free(total);
+        return -1;
+    }
+#pragma omp parallel num_threads(threads)
+    {
+        tile_setting before;
+        tiles_begin(&before);
+        for (int64_t piece = 0; piece < pieces; piece++) {
+            int64_t first = piece * longest, last = piece + 1 < pieces ? first + longest : all_steps;
+            product p = {.left = stride ? tiles : left, .right = right, .steps = last - first, .first_step = first,
+                         .all_steps = all_steps, .rows = rows, .row_blocks = row_blocks, .panels = columns / BLOCK,
+                         .out = out, .narrow = narrow, .added = piece ? total : added};
+            if (piece + 1 < pieces) {
+                p.out = total;
+                p.narrow = 0;
+            }
+            if (stride) {
+#pragma omp for schedule(static)
+                for (int64_t i = 0; i < 2 * row_blocks; i++)
+                    left_tiles(left + 16 * i * stride + first * BLOCK, stride, rows - 16 * i, p.steps,
+                               tiles + i * p.steps * TILE);
+            }
+#pragma omp for schedule(static, 1)
+            for (int64_t part = 0; part < threads; part++)
+                multiply_part(&p, part, threads);
+        }
+        tiles_end(&before);
+    }
+    free(tiles);
+    free(total);
+    return 0;
+}
+
+#else
+
+int64_t sv_gemm_ready(void)
+{
+    return 0;
+}
+
+#endif

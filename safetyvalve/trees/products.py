@@ -1,0 +1,171 @@
+"""The products of a layer with its matrices, forward and backward.
+
+In bf16 on a processor with AMX they go through :mod:`safetyvalve.native`, elsewhere through torch. What is multiplied
+with is made of the fp32 parameters once for all that is computed with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from safetyvalve.native import kernels
+from safetyvalve.native.calls import call
+
+__all__ = ["Operand", "operand"]
+
+_BLOCK = 32
+"""Of what the AMX kernels take, every size but the number of tokens is a multiple."""
+_TURNED_ROWS = 64
+"""Rows that are transposed at a time: a cache line of the result."""
+
+
+class Operand(Protocol):
+    """Matrices [out, in] with one input, side by side: ``out`` is the sum of theirs."""
+
+    def product(self, states: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """[token, in] -> [token, out]."""
+
+    def added(self, residual: Tensor, states: Tensor) -> Tensor:
+        """``residual + states @ matrix.T`` in the residual's type."""
+
+    def back(self, slope: Tensor) -> Tensor:
+        """Gradient of the states from that of their product: [token, out] -> [token, in]."""
+
+    def slopes(self, slope: Tensor, states: Tensor) -> list[Tensor]:
+        """Gradient of each matrix, in the parameters' type and each of its own memory."""
+
+
+def operand(matrices: Sequence[Tensor], dtype: torch.dtype) -> Operand:
+    """For products in ``dtype`` with these fp32 parameters, which must not change while it is in use."""
+    if dtype == matrices[0].dtype:
+        return _Plain(tuple(matrices), dtype, tuple(len(m) for m in matrices))
+    if dtype == torch.bfloat16 and kernels().tiles and all(_fits(m) for m in matrices):
+        return _Packed(tuple(matrices))
+    return _Plain((_together(matrices, dtype),), matrices[0].dtype, tuple(len(m) for m in matrices))
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """By torch: the parameters themselves, or one copy of all."""
+
+    matrices: tuple[Tensor, ...]
+    wide: torch.dtype
+    """The parameters'."""
+    parts: tuple[int, ...]
+    """Rows of each parameter."""
+
+    def product(self, states: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        if len(self.matrices) == 1:
+            matrix = self.matrices[0].t()
+            return torch.mm(states, matrix, out=out) if bias is None else torch.addmm(bias, states, matrix, out=out)
+        out = states.new_empty(len(states), sum(self.parts)) if out is None else out
+        for part, matrix in zip(out.split(self.parts, dim=-1), self.matrices, strict=True):
+            torch.mm(states, matrix.t(), out=part)
+        return out if bias is None else out.add_(bias)
+
+    def added(self, residual: Tensor, states: Tensor) -> Tensor:
+        if residual.dtype == states.dtype:
+            return torch.addmm(residual, states, self.matrices[0].t())
+        return residual + states @ self.matrices[0].t()
+
+    def back(self, slope: Tensor) -> Tensor:
+        first, *others = slope.split([len(m) for m in self.matrices], dim=-1)
+        out: Tensor = first @ self.matrices[0]
+        for part, matrix in zip(others, self.matrices[1:], strict=True):
+            out.addmm_(part, matrix)
+        return out
+
+    def slopes(self, slope: Tensor, states: Tensor) -> list[Tensor]:
+        if len(self.matrices) == len(self.parts) and slope.dtype == self.wide:
+            return [part.t() @ states for part in slope.split(self.parts, dim=-1)]
+        # One product; the casts are the copies.
+        return [part.to(self.wide, copy=True) for part in (_turned(slope) @ states).split(self.parts)]
+
+
+class _Packed:
+    """By AMX, in tiles."""
+
+    def __init__(self, matrices: tuple[Tensor, ...]) -> None:
+        self.matrices = matrices
+        self.rows, self.columns = sum(map(len, matrices)), matrices[0].shape[1]
+        both = torch.is_grad_enabled()
+        self.transposed, self.straight = self._pack(transposed=True, straight=both)
+
+    def product(self, states: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        out = states.new_empty(len(states), self.rows) if out is None else out
+        self._times(states, self.transposed, out)
+        return out if bias is None else out.add_(bias)
+
+    def added(self, residual: Tensor, states: Tensor) -> Tensor:
+        return self._times(states, self.transposed, torch.empty_like(residual), residual.contiguous())
+
+    def back(self, slope: Tensor) -> Tensor:
+        if self.straight is None:
+            self.straight = self._pack(transposed=False, straight=True)[1]
+        return self._times(slope, self.straight, slope.new_empty(len(slope), self.columns))
+
+    def slopes(self, slope: Tensor, states: Tensor) -> list[Tensor]:
+        slope, states = slope.contiguous(), states.contiguous()
+        tokens = len(slope)
+        inner = -(-tokens // _BLOCK) * _BLOCK
+        left, right = (s.new_empty(s.shape[1] * inner) for s in (slope, states))
+        call("sv_pack_transposed", slope, slope.stride(0), tokens, slope.shape[1], left)
+        call("sv_pack_straight", states, states.stride(0), tokens, states.shape[1], right)
+        out, first = [], 0
+        for matrix in self.matrices:
+            out.append(torch.empty_like(matrix, requires_grad=False))
+            _multiply(left[first * inner :], 0, right, len(matrix), inner, out[-1])
+            first += len(matrix)
+        return out
+
+    def _times(self, states: Tensor, packed: Tensor | None, out: Tensor, added: Tensor | None = None) -> Tensor:
+        states = states.contiguous()
+        _multiply(states, states.stride(0), packed, len(states), states.shape[1], out, added)
+        return out
+
+    def _pack(self, *, transposed: bool, straight: bool) -> tuple[Tensor | None, Tensor | None]:
+        made = [
+            self.matrices[0].new_empty(self.rows * self.columns, dtype=torch.bfloat16) if wanted else None
+            for wanted in (transposed, straight)
+        ]
+        at = 0
+        for matrix in self.matrices:
+            call("sv_pack_matrix", matrix.detach(), *matrix.shape, at, self.rows, *made)
+            at += len(matrix)
+        return made[0], made[1]
+
+
+def _multiply(
+    left: Tensor, stride: int, right: Tensor | None, rows: int, inner: int, out: Tensor, added: Tensor | None = None
+) -> None:
+    narrow = int(out.dtype == torch.bfloat16)
+    columns = out.shape[1]
+    if call("sv_gemm", left, stride, right, rows, inner, columns, out, narrow, added) < 0:
+        raise MemoryError(f"no memory for a product of [{rows}, {inner}] and [{inner}, {columns}].")
+
+
+def _fits(matrix: Tensor) -> bool:
+    return matrix.dtype == torch.float32 and matrix.is_contiguous() and not any(n % _BLOCK for n in matrix.shape)
+
+
+def _together(matrices: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """One above the other, in another type; each is read once."""
+    out = torch.empty(sum(map(len, matrices)), matrices[0].shape[1], dtype=dtype)
+    for part, matrix in zip(out.split([len(m) for m in matrices]), matrices, strict=True):
+        part.copy_(matrix.detach())
+    return out
+
+
+def _turned(states: Tensor) -> Tensor:
+    """Transposed. In bf16 in memory too, some rows at a time: a product that reads columns is several times slower."""
+    if states.dtype != torch.bfloat16:
+        return states.t()
+    out = states.new_empty(states.shape[1], len(states))
+    for part, place in zip(states.split(_TURNED_ROWS), out.split(_TURNED_ROWS, dim=1), strict=True):
+        place.copy_(part.t())
+    return out
