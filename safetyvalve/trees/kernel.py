@@ -97,7 +97,8 @@ class Grouping(NamedTuple):
 
     def fits(self, qkv: Tensor) -> bool:
         """Whether the AMX kernel takes it."""
-        return qkv.dtype == torch.bfloat16 and self.width in (32, 64, 96, 128) and kernels().tiles
+        sizes = self.width in (32, 64, 96, 128) and self.scaling > 0
+        return qkv.dtype == torch.bfloat16 and sizes and kernels().tiles
 
 
 def attend_row(qkv: Tensor, grouping: Grouping, tiling: Tiling, *, keep: bool) -> tuple[Tensor, list[Tensor | None]]:

@@ -37,7 +37,7 @@ class Operand(Protocol):
         """Gradient of the states from that of their product: [token, out] -> [token, in]."""
 
     def slopes(self, slope: Tensor, states: Tensor) -> list[Tensor]:
-        """Gradient of each matrix, in the parameters' type and each of its own memory."""
+        """Gradient of each matrix, in the parameters' type; none shares memory with another's values."""
 
 
 def operand(matrices: Sequence[Tensor], dtype: torch.dtype) -> Operand:
@@ -116,12 +116,9 @@ class _Packed:
         left, right = (s.new_empty(s.shape[1] * inner) for s in (slope, states))
         call("sv_pack_transposed", slope, slope.stride(0), tokens, slope.shape[1], left)
         call("sv_pack_straight", states, states.stride(0), tokens, states.shape[1], right)
-        out, first = [], 0
-        for matrix in self.matrices:
-            out.append(torch.empty_like(matrix, requires_grad=False))
-            _multiply(left[first * inner :], 0, right, len(matrix), inner, out[-1])
-            first += len(matrix)
-        return out
+        out = states.new_empty(self.rows, self.columns, dtype=torch.float32)
+        _multiply(left, 0, right, self.rows, inner, out)
+        return list(out.split([len(matrix) for matrix in self.matrices]))
 
     def _times(self, states: Tensor, packed: Tensor | None, out: Tensor, added: Tensor | None = None) -> Tensor:
         states = states.contiguous()

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from safetyvalve.trees import Tree, pack_row, packed_hidden_states, recomputed_layers, response_logps, tree_attention
+from safetyvalve.trees import (
+    Engine,
+    Tree,
+    pack_row,
+    packed_hidden_states,
+    recomputed_layers,
+    response_logps,
+    tree_attention,
+)
 from safetyvalve.trees import head as head_module
 from safetyvalve.trees.head import one_gradient
 from safetyvalve.trees.tied import Waiting, tied_embedding
@@ -38,7 +46,7 @@ def model_of(*, padding: bool = True, tied: bool = True) -> PreTrainedModel:
     return model.eval()
 
 
-def loss(model: PreTrainedModel, trees: list[Tree], engine: str = "tree") -> Tensor:
+def loss(model: PreTrainedModel, trees: list[Tree], engine: Engine = "tree") -> Tensor:
     """A weighted sum, the head seven tokens at a time."""
     logps = response_logps(model, trees, engine=engine, chunk=7)
     return (logps.sums() * torch.linspace(-1, 1.5, len(logps.lengths))).sum()
@@ -127,6 +135,15 @@ class TestOrder:
         once.backward()
         equal(taken(model), exact)
 
+    def test_another_gradient_first(self) -> None:
+        """A backward pass that does not come down to the embedding, and then a whole one through the same graph."""
+        model = model_of()
+        exact = plain(model, PLAIN)
+        once = loss(model, PLAIN)
+        torch.autograd.grad(once, [model.model.layers[0].mlp.up_proj.weight], retain_graph=True)
+        once.backward()
+        equal(taken(model), exact)
+
     def test_a_forward_that_is_given_up(self) -> None:
         """Its gradient is never asked for, and does not come out of another's."""
         model = model_of()
@@ -155,13 +172,13 @@ class TestOrder:
 
 
 class Doubled(nn.Embedding):
-    def forward(self, ids: Tensor) -> Tensor:
-        return 2 * super().forward(ids)
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
 
 
 def double(embedding: nn.Embedding) -> None:
     own = embedding.forward
-    embedding.forward = lambda ids: 2 * own(ids)  # type: ignore[method-assign]
+    embedding.forward = lambda input: 2 * own(input)  # type: ignore[method-assign]
 
 
 CHANGES: dict[str, Callable[[nn.Embedding], object]] = {
@@ -176,6 +193,7 @@ CHANGES: dict[str, Callable[[nn.Embedding], object]] = {
 
 
 class TestLeftAlone:
+    @pytest.mark.filterwarnings("ignore:Full backward hook is firing")
     @pytest.mark.parametrize("change", CHANGES)
     def test_an_embedding_that_does_more(self, change: str) -> None:
         """What it does, it does still; one response to a prompt, so that both engines look up the same tokens."""

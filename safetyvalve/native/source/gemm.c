@@ -8,12 +8,14 @@
 
 #ifdef __AMX_BF16__
 
+#include <omp.h>
 #include <stdlib.h>
 
 #include "tiles.h"
 
 #define BLOCK 32
 #define STEPS 64 /* of 32 of the inner dimension that are multiplied in one go */
+#define ENOUGH 5 /* blocks of rows a thread */
 #define CACHED (1 << 20) /* bytes of the left operand that are meant to stay in a core's second cache */
 
 int64_t sv_gemm_ready(void)
@@ -92,8 +94,8 @@ void sv_pack_transposed(const uint16_t *slopes, int64_t stride, int64_t rows, in
 {
     int64_t steps = (rows + BLOCK - 1) / BLOCK;
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t step = 0; step < steps; step++)
-        for (int64_t column = 0; column < columns; column += 16) {
+    for (int64_t column = 0; column < columns; column += 16) /* as the product's threads share its rows */
+        for (int64_t step = 0; step < steps; step++) {
             __m512i row[16];
             for (int i = 0; i < 16; i++)
                 row[i] = row_pair(slopes, stride, rows, step * BLOCK + 2 * i, column);
@@ -161,10 +163,13 @@ static inline void store_block(const float *sums, int64_t rows, void *out, int64
     }
 }
 
-/* How many of `threads` share the rows, the others sharing the columns: so that the busiest has least to do. */
+/* How many of `threads` share the rows, the others sharing the columns. All of them where there are rows enough: then
+   nobody waits for tiles that another one makes. Else so that the busiest has least to do. */
 static int64_t sharing_rows(int64_t row_blocks, int64_t panels, int64_t threads)
 {
     int64_t best = 1, least = INT64_MAX;
+    if (row_blocks >= ENOUGH * threads)
+        return threads;
     for (int64_t by_rows = 1; by_rows <= threads; by_rows++) {
         if (threads % by_rows)
             continue;
@@ -179,37 +184,47 @@ static int64_t sharing_rows(int64_t row_blocks, int64_t panels, int64_t threads)
 }
 
 typedef struct {
-    const uint16_t *left; /* tiles of the steps that are multiplied now */
+    const uint16_t *left; /* in rows, with `stride` from one to the next, or in tiles, with 0 */
+    int64_t stride;
+    uint16_t *made; /* tiles of the left operand, of as many steps as are multiplied in one go */
     const uint16_t *right; /* panels of all steps */
-    int64_t steps, first_step, all_steps;
-    int64_t rows, row_blocks, panels;
+    int64_t steps, rows, row_blocks, panels;
     void *out;
     int64_t narrow;
     const float *added;
+    float *total; /* of the pieces so far, where the inner dimension is cut */
 } product;
 
-/* What one of `threads` computes of a product. */
-static void multiply_part(const product *p, int64_t part, int64_t threads)
+/* Steps `first` to `last` for some blocks of rows and some panels. */
+static void multiply(const product *p, int64_t first, int64_t last, int64_t first_block, int64_t last_block,
+                     int64_t first_panel, int64_t last_panel)
 {
-    int64_t by_rows = sharing_rows(p->row_blocks, p->panels, threads), by_columns = threads / by_rows;
-    int64_t across = part / by_columns, along = part % by_columns;
-    int64_t first_block = p->row_blocks * across / by_rows, last_block = p->row_blocks * (across + 1) / by_rows;
-    int64_t first_panel = p->panels * along / by_columns, last_panel = p->panels * (along + 1) / by_columns;
-    int64_t run = p->steps * TILE, kept = CACHED / (2 * run * (int64_t)sizeof(uint16_t));
-    kept = kept < 1 ? 1 : kept; /* blocks of rows */
+    const uint16_t *left = p->stride ? p->made : p->left;
+    int64_t run = (last - first) * TILE, columns = p->panels * BLOCK;
+    int64_t kept = CACHED / (2 * run * (int64_t)sizeof(uint16_t)); /* blocks of rows */
+    const float *added = first ? p->total : p->added;
+    int more = last < p->steps;
     float sums[BLOCK * BLOCK] __attribute__((aligned(64)));
+    kept = kept < 1 ? 1 : kept;
     for (int64_t chunk = first_block; chunk < last_block; chunk += kept) {
         int64_t chunk_end = chunk + kept < last_block ? chunk + kept : last_block;
         for (int64_t panel = first_panel; panel < last_panel; panel++)
             for (int64_t block = chunk; block < chunk_end; block++) {
-                const uint16_t *upper = p->left + 2 * block * run;
-                block_product(upper, upper + run, p->right + (panel * p->all_steps + p->first_step) * 2 * TILE,
-                              p->steps, sums);
-                int64_t columns = p->panels * BLOCK;
-                store_block(sums, p->rows - block * BLOCK, p->out, block * BLOCK * columns + panel * BLOCK, columns,
-                            p->narrow, p->added);
+                const uint16_t *upper = left + 2 * block * run;
+                block_product(upper, upper + run, p->right + (panel * p->steps + first) * 2 * TILE, last - first, sums);
+                store_block(sums, p->rows - block * BLOCK, more ? p->total : p->out,
+                            block * BLOCK * columns + panel * BLOCK, columns, more ? 0 : p->narrow, added);
             }
     }
+}
+
+/* Tiles of steps `first` to `last` for some blocks of rows. */
+static void make_tiles(const product *p, int64_t first, int64_t last, int64_t first_block, int64_t last_block)
+{
+    int64_t steps = last - first;
+    for (int64_t i = 2 * first_block; i < 2 * last_block; i++)
+        left_tiles(p->left + 16 * i * p->stride + first * BLOCK, p->stride, p->rows - 16 * i, steps,
+                   p->made + i * steps * TILE);
 }
 
 /* out = left @ right (+ added), right packed.
@@ -221,43 +236,41 @@ static void multiply_part(const product *p, int64_t part, int64_t threads)
 int64_t sv_gemm(const uint16_t *left, int64_t stride, const uint16_t *right, int64_t rows, int64_t inner,
                 int64_t columns, void *out, int64_t narrow, const float *added, int64_t threads)
 {
-    int64_t all_steps = inner / BLOCK, row_blocks = (rows + BLOCK - 1) / BLOCK;
+    product p = {.left = left, .stride = stride, .right = right, .steps = inner / BLOCK, .rows = rows,
+                 .row_blocks = (rows + BLOCK - 1) / BLOCK, .panels = columns / BLOCK, .out = out, .narrow = narrow,
+                 .added = added};
     /* A long inner dimension, such as a vocabulary, is cut, so that neither side has to be read again and again. */
-    int64_t pieces = stride ? (all_steps + STEPS - 1) / STEPS : 1, longest = (all_steps + pieces - 1) / pieces;
-    uint16_t *tiles = stride ? aligned_alloc(64, row_blocks * longest * 2 * TILE * sizeof(uint16_t)) : NULL;
-    float *total = pieces > 1 ? aligned_alloc(64, row_blocks * BLOCK * columns * sizeof(float)) : NULL;
-    if ((stride && !tiles) || (pieces > 1 && !total)) {
-        free(tiles);
-        free(total);
+    int64_t pieces = stride ? (p.steps + STEPS - 1) / STEPS : 1, longest = (p.steps + pieces - 1) / pieces;
+    if (stride && !(p.made = aligned_alloc(64, p.row_blocks * longest * 2 * TILE * sizeof(uint16_t))))
+        return -1;
+    if (pieces > 1 && !(p.total = aligned_alloc(64, p.row_blocks * BLOCK * columns * sizeof(float)))) {
+        free(p.made);
         return -1;
     }
 #pragma omp parallel num_threads(threads)
     {
+        int64_t team = omp_get_num_threads(), me = omp_get_thread_num(); /* may be fewer than asked for */
+        int64_t by_rows = sharing_rows(p.row_blocks, p.panels, team), by_columns = team / by_rows;
+        int64_t across = me / by_columns, along = me % by_columns;
+        int64_t first_block = p.row_blocks * across / by_rows, last_block = p.row_blocks * (across + 1) / by_rows;
+        int64_t first_panel = p.panels * along / by_columns, last_panel = p.panels * (along + 1) / by_columns;
         tile_setting before;
         tiles_begin(&before);
         for (int64_t piece = 0; piece < pieces; piece++) {
-            int64_t first = piece * longest, last = piece + 1 < pieces ? first + longest : all_steps;
-            product p = {.left = stride ? tiles : left, .right = right, .steps = last - first, .first_step = first,
-                         .all_steps = all_steps, .rows = rows, .row_blocks = row_blocks, .panels = columns / BLOCK,
-                         .out = out, .narrow = narrow, .added = piece ? total : added};
-            if (piece + 1 < pieces) {
-                p.out = total;
-                p.narrow = 0;
+            int64_t first = piece * longest, last = first + longest < p.steps ? first + longest : p.steps;
+            if (stride && by_columns == 1) {
+                make_tiles(&p, first, last, first_block, last_block);
+            } else if (stride) {
+#pragma omp barrier /* nobody reads the tiles of the piece before */
+                make_tiles(&p, first, last, p.row_blocks * me / team, p.row_blocks * (me + 1) / team);
+#pragma omp barrier
             }
-            if (stride) {
-#pragma omp for schedule(static)
-                for (int64_t i = 0; i < 2 * row_blocks; i++)
-                    left_tiles(left + 16 * i * stride + first * BLOCK, stride, rows - 16 * i, p.steps,
-                               tiles + i * p.steps * TILE);
-            }
-#pragma omp for schedule(static, 1)
-            for (int64_t part = 0; part < threads; part++)
-                multiply_part(&p, part, threads);
+            multiply(&p, first, last, first_block, last_block, first_panel, last_panel);
         }
         tiles_end(&before);
     }
-    free(tiles);
-    free(total);
+    free(p.made);
+    free(p.total);
     return 0;
 }
 
