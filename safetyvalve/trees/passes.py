@@ -76,7 +76,7 @@ def rotate(qkv: Tensor, heads: int, cos: Tensor, sin: Tensor, *, back: bool = Fa
     """
     half = cos.shape[-1]
     if _native(cos, qkv.dtype):
-        given = (qkv, qkv.stride(0), cos.contiguous(), sin.contiguous(), len(qkv), heads, half, int(back))
+        given = (qkv, qkv.shape[1], cos.contiguous(), sin.contiguous(), len(qkv), heads, half, int(back))
         call("sv_rotate", *given, _narrow(qkv.dtype))
         return
     cos, sin = cos[:, None], -sin[:, None] if back else sin[:, None]
@@ -124,6 +124,12 @@ def target_softmax(scores: Tensor, target: Tensor, logps: Tensor, *, wanted: boo
         wanted: the probabilities.
     """
     if _native(scores, scores.dtype):
+        if len(target) and not 0 <= int(target.min()) <= int(target.max()) < scores.shape[1]:
+            raise IndexError(
+                f"targets from {int(target.min())} to {int(target.max())}; a vocabulary of {scores.shape[1]} has those "
+                f"from 0 to {scores.shape[1] - 1}. Is the tokenizer the model's?"
+            )
+        target = target.contiguous()
         call("sv_target_softmax", scores, target, logps, *scores.shape, int(wanted), _narrow(scores.dtype))
         return
     for rows, aims, out in zip(scores.split(_ROWS), target.split(_ROWS), logps.split(_ROWS), strict=True):

@@ -102,7 +102,7 @@ class _Packed:
         return out if bias is None else out.add_(bias)
 
     def added(self, residual: Tensor, states: Tensor) -> Tensor:
-        return self._times(states, self.transposed, torch.empty_like(residual), residual.contiguous())
+        return self._times(states, self.transposed, residual.new_empty(residual.shape), residual.contiguous())
 
     def back(self, slope: Tensor) -> Tensor:
         if self.straight is None:
@@ -114,15 +114,15 @@ class _Packed:
         tokens = len(slope)
         inner = -(-tokens // _BLOCK) * _BLOCK
         left, right = (s.new_empty(s.shape[1] * inner) for s in (slope, states))
-        call("sv_pack_transposed", slope, slope.stride(0), tokens, slope.shape[1], left)
-        call("sv_pack_straight", states, states.stride(0), tokens, states.shape[1], right)
+        call("sv_pack_transposed", slope, slope.shape[1], tokens, slope.shape[1], left)
+        call("sv_pack_straight", states, states.shape[1], tokens, states.shape[1], right)
         out = states.new_empty(self.rows, self.columns, dtype=torch.float32)
         _multiply(left, 0, right, self.rows, inner, out)
         return list(out.split([len(matrix) for matrix in self.matrices]))
 
     def _times(self, states: Tensor, packed: Tensor | None, out: Tensor, added: Tensor | None = None) -> Tensor:
         states = states.contiguous()
-        _multiply(states, states.stride(0), packed, len(states), states.shape[1], out, added)
+        _multiply(states, states.shape[1], packed, len(states), states.shape[1], out, added)
         return out
 
     def _pack(self, *, transposed: bool, straight: bool) -> tuple[Tensor | None, Tensor | None]:

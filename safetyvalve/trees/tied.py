@@ -24,8 +24,8 @@ class Waiting:
         self._grad: Tensor | None = None
 
     def put(self, grad: Tensor) -> None:
-        """Several uses of the head add up."""
-        self._grad = grad if self._grad is None else self._grad.add_(grad)
+        """Of a backward pass; what one before it left, which did not come down to the embedding, is forgotten."""
+        self._grad = grad
 
     def take(self, like: Tensor) -> Tensor:
         grad, self._grad = self._grad, None
@@ -67,7 +67,7 @@ class _Lookup(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, ids: Tensor, waiting: Waiting, ignored: int | None) -> Tensor:
         ctx.save_for_backward(weight, ids)
         ctx.waiting, ctx.ignored = waiting, ignored
-        return weight[ids]
+        return torch.nn.functional.embedding(ids, weight)
 
     @staticmethod
     @once_differentiable

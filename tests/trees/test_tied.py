@@ -152,10 +152,10 @@ class TestOrder:
         loss(model, PADDED).backward()
         equal(taken(model), exact)
 
-    def test_several_uses_of_the_head(self) -> None:
+    def test_what_one_backward_pass_left_is_not_anothers(self) -> None:
         waiting, like = Waiting(), torch.zeros(3, 2)
-        for _ in range(2):
-            waiting.put(torch.ones(3, 2))
+        for value in (1.0, 2.0):
+            waiting.put(torch.full((3, 2), value))
         assert torch.equal(waiting.take(like), torch.full((3, 2), 2.0))
         assert torch.equal(waiting.take(like), like)
 

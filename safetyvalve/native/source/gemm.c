@@ -187,6 +187,7 @@ typedef struct {
     const uint16_t *left; /* in rows, with `stride` from one to the next, or in tiles, with 0 */
     int64_t stride;
     uint16_t *made; /* tiles of the left operand, of as many steps as are multiplied in one go */
+    int64_t span; /* of tiles, from 16 rows to the next */
     const uint16_t *right; /* panels of all steps */
     int64_t steps, rows, row_blocks, panels;
     void *out;
@@ -200,8 +201,8 @@ static void multiply(const product *p, int64_t first, int64_t last, int64_t firs
                      int64_t first_panel, int64_t last_panel)
 {
     const uint16_t *left = p->stride ? p->made : p->left;
-    int64_t run = (last - first) * TILE, columns = p->panels * BLOCK;
-    int64_t kept = CACHED / (2 * run * (int64_t)sizeof(uint16_t)); /* blocks of rows */
+    int64_t columns = p->panels * BLOCK;
+    int64_t kept = CACHED / (2 * p->span * (int64_t)sizeof(uint16_t)); /* blocks of rows */
     const float *added = first ? p->total : p->added;
     int more = last < p->steps;
     float sums[BLOCK * BLOCK] __attribute__((aligned(64)));
@@ -210,8 +211,8 @@ static void multiply(const product *p, int64_t first, int64_t last, int64_t firs
         int64_t chunk_end = chunk + kept < last_block ? chunk + kept : last_block;
         for (int64_t panel = first_panel; panel < last_panel; panel++)
             for (int64_t block = chunk; block < chunk_end; block++) {
-                const uint16_t *upper = left + 2 * block * run;
-                block_product(upper, upper + run, p->right + (panel * p->steps + first) * 2 * TILE, last - first, sums);
+                const uint16_t *upper = left + 2 * block * p->span;
+                block_product(upper, upper + p->span, p->right + (panel * p->steps + first) * 2 * TILE, last - first, sums);
                 store_block(sums, p->rows - block * BLOCK, more ? p->total : p->out,
                             block * BLOCK * columns + panel * BLOCK, columns, more ? 0 : p->narrow, added);
             }
@@ -221,10 +222,9 @@ static void multiply(const product *p, int64_t first, int64_t last, int64_t firs
 /* Tiles of steps `first` to `last` for some blocks of rows. */
 static void make_tiles(const product *p, int64_t first, int64_t last, int64_t first_block, int64_t last_block)
 {
-    int64_t steps = last - first;
     for (int64_t i = 2 * first_block; i < 2 * last_block; i++)
-        left_tiles(p->left + 16 * i * p->stride + first * BLOCK, p->stride, p->rows - 16 * i, steps,
-                   p->made + i * steps * TILE);
+        left_tiles(p->left + 16 * i * p->stride + first * BLOCK, p->stride, p->rows - 16 * i, last - first,
+                   p->made + i * p->span);
 }
 
 /* out = left @ right (+ added), right packed.
@@ -241,6 +241,8 @@ int64_t sv_gemm(const uint16_t *left, int64_t stride, const uint16_t *right, int
                  .added = added};
     /* A long inner dimension, such as a vocabulary, is cut, so that neither side has to be read again and again. */
     int64_t pieces = stride ? (p.steps + STEPS - 1) / STEPS : 1, longest = (p.steps + pieces - 1) / pieces;
+    pieces = (p.steps + longest - 1) / longest;
+    p.span = longest * TILE; /* also for a shorter last piece: a thread may still be at the one before */
     if (stride && !(p.made = aligned_alloc(64, p.row_blocks * longest * 2 * TILE * sizeof(uint16_t))))
         return -1;
     if (pieces > 1 && !(p.total = aligned_alloc(64, p.row_blocks * BLOCK * columns * sizeof(float)))) {

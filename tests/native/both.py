@@ -1,0 +1,89 @@
+"""The kernels beside the same in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+
+from safetyvalve.native import Kernels, kernels
+from safetyvalve.trees import kernel, passes, products
+
+__all__ = ["errors", "held", "in_torch", "threads", "without_tiles"]
+
+STEP = 2.0**-23
+"""Of fp32, in which everything is computed whatever type it is rounded to."""
+
+
+@contextmanager
+def _as_if(there: Kernels) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (products, passes, kernel):
+            patch.setattr(module, "kernels", lambda: there)
+        yield
+
+
+def in_torch() -> AbstractContextManager[None]:
+    """Within it everything is computed as where there are no kernels."""
+    return _as_if(Kernels(None, False, "off"))
+
+
+def without_tiles() -> AbstractContextManager[None]:
+    """Within it everything is computed as on a processor without AMX."""
+    return _as_if(kernels()._replace(tiles=False))
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def errors(found: Tensor, exact: Tensor) -> tuple[float, float]:
+    """Root mean square and largest, both relative to those of the exact values."""
+    apart = found.double() - exact
+    return float(apart.norm() / exact.norm()), float(apart.abs().max() / exact.abs().max())
+
+
+def held(
+    compute: Callable[[], Sequence[Tensor]],
+    exact: Sequence[Tensor],
+    *,
+    factor: float = 1.1,
+    by_threads: bool = False,
+) -> None:
+    """By one, two and three threads: the same bits each time, and about as near to the exact values as torch comes.
+
+    What is not rounded to bf16 is within some steps of fp32, also where torch rounds on the way.
+
+    Args:
+        compute: gives new tensors of what is compared.
+        exact: fp64 from the same inputs.
+        factor: by which the root mean square error may exceed that of torch; the largest by twice as much. Four steps
+            of fp32 are allowed in any case.
+        by_threads: whether sums are taken in another order with another number of threads.
+    """
+    with in_torch():
+        plain = compute()
+    first: Sequence[Tensor] | None = None
+    for number in (1, 2, 3):
+        with threads(number):
+            ours, again = compute(), compute()
+        first = ours if first is None or by_threads else first
+        for i, (own, repeated, same, other, true) in enumerate(zip(ours, again, first, plain, exact, strict=True)):
+            assert own.shape == other.shape == true.shape
+            assert own.dtype == other.dtype
+            assert torch.equal(own, repeated)
+            assert torch.equal(own, same)
+            mean, largest = errors(own, true)
+            mean_plain, largest_plain = errors(other, true)
+            assert mean <= factor * mean_plain + 4 * STEP, f"result {i}"
+            assert largest <= 2 * factor * largest_plain + 4 * STEP, f"result {i}"
+            assert own.dtype == torch.bfloat16 or mean <= 4 * STEP, f"result {i}"

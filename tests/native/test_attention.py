@@ -1,0 +1,165 @@
+"""Attention of a row by its kernel, against the same in torch and against the dense formula in fp64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from safetyvalve.native import kernels
+from safetyvalve.trees import Tree, pack_row
+from safetyvalve.trees.kernel import Grouping, attend_row, attend_row_backward
+from safetyvalve.trees.plan import PackedRow, PositionRule, causal
+from safetyvalve.trees.tiles import Tiling, tiles
+from tests.native.both import errors, held, in_torch, threads
+from tests.tiny import random_tree
+
+SYSTEM = random_tree(20, 1, seed=9).prompt_ids
+
+
+def beginning(tree: Tree) -> Tree:
+    return Tree(SYSTEM + tree.prompt_ids, tree.response_ids)
+
+
+ROWS = {
+    "one token each": pack_row([random_tree(1, 1, seed=n) for n in range(24)]),
+    "a block": pack_row([random_tree(20, 13)], ends=False),
+    "16 responses": pack_row([random_tree(12, *[1 + 2 * i for i in range(16)])]),
+    "common beginning": pack_row([beginning(random_tree(n, 5, 1, 9, seed=n)) for n in (1, 7, 60)], shared=True),
+    "cut": pack_row([beginning(random_tree(300, 150, 40, 60)), beginning(random_tree(3, 70))], shared=True),
+}
+SHARP = Grouping(2, 2, 96, 0.4)
+"""Most weight on one key."""
+GROUPINGS = [
+    Grouping(2, 1, 32, 0.2),
+    Grouping(3, 3, 64, 0.125),
+    Grouping(6, 2, 32, 0.3),
+    Grouping(2, 1, 128, 0.09),
+    SHARP,
+]
+
+
+@pytest.fixture(autouse=True)
+def _tiles() -> None:
+    if not kernels().tiles:
+        pytest.skip(kernels().reason)
+    torch.manual_seed(0)
+
+
+def window(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    return causal(batch, head, query, key) & (query - key < 40)
+
+
+def tiling_of(row: PackedRow, rule: PositionRule = causal) -> Tiling:
+    return Tiling(tiles(segment, rule, torch.bfloat16) for segment in row.segments)
+
+
+def states(row: PackedRow, grouping: Grouping) -> tuple[Tensor, Tensor]:
+    """Of queries, keys and values; and the gradient of what is attended to."""
+    tokens, width = len(row.input_ids), grouping.width
+    qkv = torch.randn(tokens, (grouping.heads + 2 * grouping.key_heads) * width) * 2
+    return qkv.bfloat16(), torch.randn(tokens, grouping.heads * width).bfloat16()
+
+
+def both_passes(qkv: Tensor, upstream: Tensor, grouping: Grouping, tiling: Tiling) -> list[Tensor]:
+    attended, kept = attend_row(qkv, grouping, tiling, keep=True)
+    grad = attend_row_backward(upstream, qkv, attended, grouping, tiling, kept)
+    return [attended, *grouping.views(grad)]
+
+
+def dense(qkv: Tensor, upstream: Tensor, grouping: Grouping, row: PackedRow, rule: PositionRule) -> list[Tensor]:
+    """In fp64, with one mask over the row."""
+    mask = torch.zeros(len(qkv), len(qkv), dtype=torch.bool)
+    for s in row.segments:
+        columns = torch.cat([torch.arange(s.root), torch.arange(s.start, s.stop)])
+        mask[s.start : s.stop, columns] = s.allowed(rule)
+    parts = [part[None].double().requires_grad_() for part in grouping.views(qkv)]
+    query, key, value = parts
+    heads = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=grouping.scaling, enable_gqa=True)
+    attended = heads[0].transpose(0, 1).reshape(len(qkv), -1)
+    grads = torch.autograd.grad(attended, parts, upstream.double())
+    return [attended.detach(), *(grad[0] for grad in grads)]
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("grouping", GROUPINGS, ids=str)
+def test_both_passes(row: str, grouping: Grouping) -> None:
+    check(row, grouping, causal)
+
+
+@pytest.mark.parametrize("row", ["16 responses", "cut"])
+def test_a_sliding_window(row: str) -> None:
+    """Whole blocks of keys that a block of queries does not see."""
+    check(row, GROUPINGS[0], window)
+
+
+def check(name: str, grouping: Grouping, rule: PositionRule) -> None:
+    row = ROWS[name]
+    qkv, upstream = states(row, grouping)
+    assert grouping.fits(qkv)
+    tiling = tiling_of(row, rule)
+    # Scores and slopes are not rounded here, as they are between torch's products; with a few keys a query, what is
+    # rounded at the end matters as much.
+    factor = 0.8 if len(qkv) > 64 else 1.5
+    exact = dense(qkv, upstream, grouping, row, rule)
+    held(lambda: both_passes(qkv, upstream, grouping, tiling), exact, factor=factor, by_threads=True)
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS, ids=str)
+def test_one_token(grouping: Grouping) -> None:
+    """It sees itself alone: nothing depends on its score."""
+    row = pack_row([random_tree(1, 1)], ends=False)
+    qkv, upstream = states(row, grouping)
+    attended, query, key, value = both_passes(qkv, upstream, grouping, tiling_of(row))
+    above = upstream.view(grouping.key_heads, -1, grouping.width).float()
+    values = grouping.views(qkv)[2]
+    assert torch.equal(attended.view_as(above), values.expand_as(above).bfloat16())
+    assert torch.equal(value[:, 0], above.sum(1).bfloat16())
+    assert max(query.abs().max(), key.abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_nothing_kept(number: int) -> None:
+    """Without gradients the same comes out, however many threads compute it."""
+    row, grouping = ROWS["cut"], GROUPINGS[0]
+    qkv, _ = states(row, grouping)
+    tiling = tiling_of(row)
+    attended, _ = attend_row(qkv, grouping, tiling, keep=True)
+    with threads(number):
+        again, kept = attend_row(qkv, grouping, tiling, keep=False)
+    assert torch.equal(attended, again)
+    assert kept == [None]
+
+
+def test_gradients_from_elsewhere() -> None:
+    """As autograd may lay them out."""
+    row, grouping = ROWS["16 responses"], GROUPINGS[0]
+    qkv, upstream = states(row, grouping)
+    ours, turned = (both_passes(qkv, u, grouping, tiling_of(row)) for u in (upstream, upstream.t().contiguous().t()))
+    assert all(torch.equal(a, b) for a, b in zip(ours, turned, strict=True))
+
+
+def test_a_wrong_mask_is_wrong() -> None:
+    """One query that does not see its prompt: what it attends to is another, and nothing else is."""
+    row, grouping = ROWS["a block"], GROUPINGS[0]
+    qkv, _ = states(row, grouping)
+    ((whole,),) = tiling_of(row)
+    blind = whole.bias.clone()
+    blind[25, :20] = float("-inf")
+    right, wrong = (
+        attend_row(qkv, grouping, Tiling([(whole._replace(bias=bias),)]), keep=False)[0] for bias in (whole.bias, blind)
+    )
+    assert (right != wrong).any(1).nonzero().flatten().tolist() == [25]
+    assert errors(wrong[25], right[25].double())[0] > 0.3
+
+
+def test_what_the_kernel_does_not_take() -> None:
+    row = ROWS["a block"]
+    qkv, _ = states(row, GROUPINGS[0])
+    assert not GROUPINGS[0].fits(qkv.float())
+    for width in (16, 48, 160):
+        assert not GROUPINGS[0]._replace(width=width).fits(qkv)
+    assert not GROUPINGS[0]._replace(scaling=-0.1).fits(qkv)
+    with in_torch():
+        assert not GROUPINGS[0].fits(qkv)
