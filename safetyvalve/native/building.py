@@ -53,7 +53,7 @@ def kernels() -> Kernels:
         return Kernels(None, False, "no C compiler was found (cc, or what CC names)")
     try:
         library = ctypes.CDLL(str(_compiled(compiler)))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         return Kernels(None, False, f"{compiler} could not build them: {_short(error)}")
     tiles = library.sv_gemm_ready() == 1
     return Kernels(library, tiles, "compiled for this processor" + (", with AMX products" if tiles else ""))

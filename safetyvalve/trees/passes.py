@@ -26,7 +26,7 @@ def norm(hidden: Tensor, weight: Tensor, eps: float, kind: torch.dtype) -> tuple
         eps: is added to the mean square.
         kind: of the result, which is computed in fp32.
     """
-    if _native(hidden, kind):
+    if hidden.dtype == torch.float32 and _native(hidden, kind):
         hidden = hidden.contiguous()
         out, root = torch.empty_like(hidden, dtype=kind), hidden.new_empty(len(hidden), 1)
         call("sv_norm", hidden, weight, float(eps), out, root, *hidden.shape, _narrow(kind))
@@ -48,7 +48,7 @@ def norm_backward(
         weight: fp32 [width].
         beside: fp32 [token, width].
     """
-    if _native(hidden, upstream.dtype):
+    if hidden.dtype == torch.float32 and _native(hidden, upstream.dtype):
         upstream, hidden, beside = upstream.contiguous(), hidden.contiguous(), beside.contiguous()
         grad, grad_weight = torch.empty_like(hidden), torch.empty_like(weight)
         given = (upstream, hidden, root, weight, beside, grad, None, grad_weight, *hidden.shape)

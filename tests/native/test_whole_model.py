@@ -20,12 +20,12 @@ from safetyvalve.trees.recompute import recomputed_layers
 from tests.native.both import in_torch, threads, without_tiles
 from tests.tiny import random_tree
 
-WORDS = 96
+WORDS, LAYERS = 96, 2
 SIZES = {
     "vocab_size": WORDS,
     "hidden_size": 64,
     "intermediate_size": 96,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": LAYERS,
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
     "head_dim": 32,
@@ -86,7 +86,7 @@ def model_of(family: str = "llama", *, tied: bool = False) -> PreTrainedModel:
         "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, tie_word_embeddings=tied)),
     }
     model = build[family]()
-    assert len(plain_layers(model.model)) == 3
+    assert len(plain_layers(model.model)) == LAYERS
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1:
@@ -148,7 +148,7 @@ def held(model: PreTrainedModel, batches: list[list[Tree]], case: Case) -> None:
                 errors[way, bf16] = far(found(model, batches, "tree", bf16=bf16), exact)
             packed = bf16 and way == "kernels" and kernels().tiles
             made = [thing for thing in seen if not isinstance(thing, str)]
-            assert len(made) == 3 * 4 + 1  # groups of matrices with one input a layer, and the head
+            assert len(made) == LAYERS * 4 + 1  # groups of matrices with one input a layer, and the head
             assert all(isinstance(thing, _Packed) == packed for thing in made)
             calls = {"sv_attend_forward", "sv_attend_backward"} if packed else set()
             assert {thing for thing in seen if isinstance(thing, str)} == calls
