@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
+import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -39,6 +42,8 @@ class Kernels(NamedTuple):
     """Products and attention in bf16 by AMX, which the processor must have and the system allow."""
     reason: str
     """For a person: what is used, or why nothing is."""
+    version: str = "torch"
+    """Of what computes: other kernels round otherwise."""
 
 
 @cache
@@ -48,36 +53,55 @@ def kernels() -> Kernels:
         return Kernels(None, False, f"switched off by {SWITCH}")
     if not sys.platform.startswith("linux"):
         return Kernels(None, False, f"compiled on Linux only, and this is {sys.platform}")
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    if not compiler or shutil.which(compiler[0]) is None:
         return Kernels(None, False, "no C compiler was found (cc, or what CC names)")
     try:
-        library = ctypes.CDLL(str(_compiled(compiler)))
+        said = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS).stdout
+        if b"clang" in said:
+            # Its threads would be others than torch's, and each would wait for the other's to leave the processor.
+            return Kernels(None, False, f"{compiler[0]} is clang, which brings another OpenMP than torch's: set CC=gcc")
+        made = _folder() / f"{_version(said)}.so"
+        library = _loaded(compiler, made)
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        return Kernels(None, False, f"{compiler} could not build them: {_short(error)}")
+        return Kernels(None, False, f"{compiler[0]} could not build them: {_short(error)}")
     tiles = library.sv_gemm_ready() == 1
-    return Kernels(library, tiles, "compiled for this processor" + (", with AMX products" if tiles else ""))
+    reason = "compiled for this processor" + (", with AMX products" if tiles else "")
+    return Kernels(library, tiles, reason, f"{made.stem}{' tiles' if tiles else ''}")
 
 
-def _compiled(compiler: str) -> Path:
-    """The library's file, named after everything that goes into it."""
-    sources = sorted(_SOURCES.iterdir())
+def _version(compiler: bytes) -> str:
+    """A name for everything that goes into the library."""
     digest = hashlib.sha256(" ".join(_FLAGS).encode())
-    for source in sources:
+    for source in sorted(_SOURCES.iterdir()):
         digest.update(source.read_bytes())
-    digest.update(subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS).stdout)
+    digest.update(compiler)
     digest.update(_processor().encode())
+    return digest.hexdigest()[:16]
+
+
+def _folder() -> Path:
+    """Where libraries are kept, which nobody else may write to: what lies there is run."""
     folder = cache_folder() / "native"
-    made = folder / f"{digest.hexdigest()[:16]}.so"
-    if not made.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            out = Path(scratch) / "kernels.so"
-            files = [str(s) for s in sources if s.suffix == ".c"]
-            command = [compiler, *_FLAGS, *files, "-lm", "-o", str(out)]
-            subprocess.run(command, capture_output=True, check=True, timeout=_SECONDS)
-            out.replace(made)  # another process may have been as fast
-    return made
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise RuntimeError(f"'{folder}' can be written by others; remove it, or chmod 700 it")
+    return folder
+
+
+def _loaded(compiler: list[str], made: Path) -> ctypes.CDLL:
+    if made.exists():
+        with contextlib.suppress(OSError):  # cut short, or made beside another C library
+            return ctypes.CDLL(str(made))
+    with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
+        out = Path(scratch) / "kernels.so"
+        files = [str(s) for s in sorted(_SOURCES.glob("*.c"))]
+        command = [*compiler, *_FLAGS, *files, "-lm", "-o", str(out)]
+        subprocess.run(command, capture_output=True, check=True, timeout=_SECONDS)
+        library = ctypes.CDLL(str(out))  # before it is kept
+        out.replace(made)  # another process may have been as fast
+    return library
 
 
 def _processor() -> str:
@@ -88,5 +112,6 @@ def _processor() -> str:
 
 
 def _short(error: Exception) -> str:
-    said = error.stderr.decode(errors="replace").strip() if isinstance(error, subprocess.CalledProcessError) else ""
-    return (said or str(error)).splitlines()[0]
+    said = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else ""
+    lines = said.strip().splitlines() or str(error).splitlines() or [type(error).__name__]
+    return next((line for line in lines if "error" in line), lines[0])

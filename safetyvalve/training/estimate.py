@@ -40,6 +40,7 @@ from safetyvalve.training.optimization import Checkpointing, FineTuning, Optimiz
 from safetyvalve.training.run import train_policy
 from safetyvalve.training.stopwatch import SampledReference, Stopwatch, batch_tokens
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine, tokens_computed
+from safetyvalve.trees.copies import copied_bytes
 
 __all__ = ["Estimate", "estimate_run", "evaluations", "kept_bytes", "predicted_peak"]
 
@@ -276,7 +277,7 @@ def _kept_by_token(model: PreTrainedModel, trees: Sequence[Tree], forward: Forwa
 
 
 def kept_bytes(model: PreTrainedModel, tree: Tree, forward: Forward) -> int:
-    """Bytes that the backward pass of one tree keeps from its forward, without the weights."""
+    """Bytes that the backward pass of one tree keeps from its forward, with copies of the weights and without them."""
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -288,8 +289,9 @@ def kept_bytes(model: PreTrainedModel, tree: Tree, forward: Forward) -> int:
 
     with forward.attention(model), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         sums = forward.sums(model, [tree])
+        copies = copied_bytes()
     del sums
-    return sum(kept.values())
+    return sum(kept.values()) + copies
 
 
 def _resident() -> int:

@@ -36,6 +36,7 @@ copies; ``optimizer`` with the gradient's norm; ``data``: between two steps; ``r
 themselves."""
 
 _HEAD = ("_LinearLogps", "_LinearLogpsBackward", "CheckpointFunction")
+_NORMS = ("aten::_foreach_norm", f"{PREFIX}sv_square_sum")
 _PRODUCTS = ("aten::mm", "aten::addmm", "aten::addmm_", "aten::mv", "aten::linear")
 _ATTENTION = ("aten::bmm", "aten::baddbmm", "aten::_softmax", "aten::_softmax_backward_data")
 
@@ -148,7 +149,7 @@ def _part_of(event: Any) -> str | None:
     while above is not None:
         if above.name in _HEAD:
             return "head"
-        if above.name.startswith("Optimizer.") or above.name in ("aten::_fused_adamw_", "aten::_foreach_norm"):
+        if above.name.startswith("Optimizer.") or above.name in ("aten::_fused_adamw_", *_NORMS):
             return "optimizer"
         above = above.cpu_parent
     if event.name in _PRODUCTS or event.name.startswith((f"{PREFIX}sv_gemm", f"{PREFIX}sv_pack")):

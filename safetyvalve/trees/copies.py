@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["copy_of", "kept_copies"]
+__all__ = ["copied_bytes", "copy_of", "kept_copies"]
 
 T = TypeVar("T")
 
@@ -44,3 +44,8 @@ def copy_of(weights: object, dtype: torch.dtype, make: Callable[[], T]) -> T:
         known[key] = (weights, make())  # held with it, so that no other object gets its id
     found: T = known[key][1]
     return found
+
+
+def copied_bytes() -> int:
+    """Of memory that is kept within :func:`kept_copies` now."""
+    return sum(int(made.nbytes) for _, made in (_copies.get() or {}).values())

@@ -50,7 +50,9 @@ def response_token_logps(
     head = _plain_head(model)
     if head is None or hidden.dtype == torch.float64:
         return chunked_logps(hidden, target, logits_function(model), chunk=chunk)
-    out: Tensor = _LinearLogps.apply(hidden.to(arithmetic_dtype(hidden)), head.weight, target, chunk, waiting)  # type: ignore[no-untyped-call]
+    weight, dtype = head.weight, arithmetic_dtype(hidden)
+    matrix: Operand = copy_of(weight, dtype, lambda: operand([weight], dtype))
+    out: Tensor = _LinearLogps.apply(hidden.to(dtype), weight, target, matrix, chunk, waiting)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -83,10 +85,15 @@ class _LinearLogps(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, chunk: int, waiting: Waiting | None
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        target: Tensor,
+        matrix: Operand,
+        chunk: int,
+        waiting: Waiting | None,
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
-            matrix: Operand = copy_of(weight, hidden.dtype, lambda: operand([weight], hidden.dtype))
             needs = any(ctx.needs_input_grad[:2])
             keep = needs and len(target) * len(weight) * hidden.element_size() <= KEPT_BYTES
             kept = hidden.new_empty(len(target), len(weight)) if keep else None
@@ -101,7 +108,7 @@ class _LinearLogps(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         hidden, weight, target, kept = ctx.saved_tensors
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         factor = upstream[:, None].to(hidden.dtype)
@@ -129,7 +136,7 @@ class _LinearLogps(torch.autograd.Function):
                 if ctx.waiting is not None and grad_hidden is not None:
                     ctx.waiting.put(grad_weight)
                     grad_weight = None
-        return grad_hidden, grad_weight, None, None, None
+        return grad_hidden, grad_weight, None, None, None, None
 
 
 def _after_head(model: PreTrainedModel) -> tuple[float | None, float | None]:

@@ -145,7 +145,7 @@ def attend_row_backward(
 
 def _call(name: str, *given: Tensor | int | float | None) -> None:
     if call(name, *given):
-        raise MemoryError("no memory for the attention of a row.")
+        raise MemoryError(f"no memory for the attention of a row ({name}).")
 
 
 def _attend_forward(

@@ -33,6 +33,11 @@ class Matrices(NamedTuple):
     gate_up: Operand
     down: Operand
 
+    @property
+    def nbytes(self) -> int:
+        """Of memory that they take beside the parameters."""
+        return sum(part.nbytes for part in (self.qkv, self.out, self.gate_up, self.down))
+
 
 class Plan(NamedTuple):
     """What a layer's function is told besides its input and parameters."""

@@ -51,7 +51,7 @@ def norm_backward(
     if hidden.dtype == torch.float32 and _native(hidden, upstream.dtype):
         upstream, hidden, beside = upstream.contiguous(), hidden.contiguous(), beside.contiguous()
         grad, grad_weight = torch.empty_like(hidden), torch.empty_like(weight)
-        given = (upstream, hidden, root, weight, beside, grad, None, grad_weight, *hidden.shape)
+        given = (upstream, hidden, root, weight, beside, grad, grad_weight, *hidden.shape)
         call("sv_norm_backward", *given, _narrow(upstream.dtype))
         return grad, grad_weight
     slope = upstream.float() if upstream.dtype != hidden.dtype else upstream
@@ -129,7 +129,7 @@ def target_softmax(scores: Tensor, target: Tensor, logps: Tensor, *, wanted: boo
                 f"targets from {int(target.min())} to {int(target.max())}; a vocabulary of {scores.shape[1]} has those "
                 f"from 0 to {scores.shape[1] - 1}. Is the tokenizer the model's?"
             )
-        target = target.contiguous()
+        target = target.to(torch.int64).contiguous()
         call("sv_target_softmax", scores, target, logps, *scores.shape, int(wanted), _narrow(scores.dtype))
         return
     for rows, aims, out in zip(scores.split(_ROWS), target.split(_ROWS), logps.split(_ROWS), strict=True):

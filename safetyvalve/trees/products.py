@@ -39,14 +39,21 @@ class Operand(Protocol):
     def slopes(self, slope: Tensor, states: Tensor) -> list[Tensor]:
         """Gradient of each matrix, in the parameters' type; none shares memory with another's values."""
 
+    @property
+    def nbytes(self) -> int:
+        """Of memory that it takes beside the parameters."""
+
 
 def operand(matrices: Sequence[Tensor], dtype: torch.dtype) -> Operand:
-    """For products in ``dtype`` with these fp32 parameters, which must not change while it is in use."""
+    """For products in ``dtype`` with these parameters, which must not change while it is in use.
+
+    Made where gradients are enabled it is ready for the backward pass too.
+    """
     if dtype == matrices[0].dtype:
-        return _Plain(tuple(matrices), dtype, tuple(len(m) for m in matrices))
+        return _Plain(tuple(matrices), dtype, tuple(len(m) for m in matrices), True)
     if dtype == torch.bfloat16 and kernels().tiles and all(_fits(m) for m in matrices):
         return _Packed(tuple(matrices))
-    return _Plain((_together(matrices, dtype),), matrices[0].dtype, tuple(len(m) for m in matrices))
+    return _Plain((_together(matrices, dtype),), matrices[0].dtype, tuple(len(m) for m in matrices), False)
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class _Plain:
     """The parameters'."""
     parts: tuple[int, ...]
     """Rows of each parameter."""
+    own: bool
+    """Whether they are the parameters."""
 
     def product(self, states: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
         if len(self.matrices) == 1:
@@ -86,9 +95,17 @@ class _Plain:
         # One product; the casts are the copies.
         return [part.to(self.wide, copy=True) for part in (_turned(slope) @ states).split(self.parts)]
 
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.own else self.matrices[0].nbytes
+
 
 class _Packed:
     """By AMX, in tiles."""
+
+    @property
+    def nbytes(self) -> int:
+        return sum(0 if made is None else made.nbytes for made in (self.transposed, self.straight))
 
     def __init__(self, matrices: tuple[Tensor, ...]) -> None:
         self.matrices = matrices
@@ -98,10 +115,14 @@ class _Packed:
 
     def product(self, states: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
         out = states.new_empty(len(states), self.rows) if out is None else out
-        self._times(states, self.transposed, out)
-        return out if bias is None else out.add_(bias)
+        if bias is None:
+            return self._times(states, self.transposed, out)
+        wide = self._times(states, self.transposed, out.new_empty(out.shape, dtype=torch.float32))
+        return out.copy_(wide.add_(bias))
 
     def added(self, residual: Tensor, states: Tensor) -> Tensor:
+        if residual.dtype != torch.float32:
+            return residual + self.product(states)
         return self._times(states, self.transposed, residual.new_empty(residual.shape), residual.contiguous())
 
     def back(self, slope: Tensor) -> Tensor:
@@ -112,6 +133,8 @@ class _Packed:
     def slopes(self, slope: Tensor, states: Tensor) -> list[Tensor]:
         slope, states = slope.contiguous(), states.contiguous()
         tokens = len(slope)
+        if not tokens:
+            return [torch.zeros_like(matrix, requires_grad=False) for matrix in self.matrices]
         inner = -(-tokens // _BLOCK) * _BLOCK
         left, right = (s.new_empty(s.shape[1] * inner) for s in (slope, states))
         call("sv_pack_transposed", slope, slope.shape[1], tokens, slope.shape[1], left)
@@ -142,17 +165,18 @@ def _multiply(
 ) -> None:
     narrow = int(out.dtype == torch.bfloat16)
     columns = out.shape[1]
-    if call("sv_gemm", left, stride, right, rows, inner, columns, out, narrow, added) < 0:
+    if rows and call("sv_gemm", left, stride, right, rows, inner, columns, out, narrow, added) < 0:
         raise MemoryError(f"no memory for a product of [{rows}, {inner}] and [{inner}, {columns}].")
 
 
 def _fits(matrix: Tensor) -> bool:
-    return matrix.dtype == torch.float32 and matrix.is_contiguous() and not any(n % _BLOCK for n in matrix.shape)
+    sizes = not any(n % _BLOCK for n in matrix.shape)
+    return sizes and matrix.dtype == torch.float32 and matrix.device.type == "cpu" and matrix.is_contiguous()
 
 
 def _together(matrices: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """One above the other, in another type; each is read once."""
-    out = torch.empty(sum(map(len, matrices)), matrices[0].shape[1], dtype=dtype)
+    out = torch.empty(sum(map(len, matrices)), matrices[0].shape[1], dtype=dtype, device=matrices[0].device)
     for part, matrix in zip(out.split([len(m) for m in matrices]), matrices, strict=True):
         part.copy_(matrix.detach())
     return out
@@ -160,7 +184,7 @@ def _together(matrices: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
 
 def _turned(states: Tensor) -> Tensor:
     """Transposed. In bf16 in memory too, some rows at a time: a product that reads columns is several times slower."""
-    if states.dtype != torch.bfloat16:
+    if states.dtype != torch.bfloat16 or states.device.type != "cpu":
         return states.t()
     out = states.new_empty(states.shape[1], len(states))
     for part, place in zip(states.split(_TURNED_ROWS), out.split(_TURNED_ROWS, dim=1), strict=True):

@@ -109,7 +109,7 @@ class ReferenceCache:
             return None
         digest = hashlib.sha256(weights_hash(model).encode())
         versions = f"{torch.__version__} {transformers.__version__}"
-        used = kernels().reason.replace(" ", "-")
+        used = kernels().version
         layers = "written out" if plain_layers(body_of(underlying(model))) else "own"
         digest.update(
             f"{_FORMAT} {layers} {engine} {autocast} {model.dtype} {model.device.type} {versions} {used}".encode()

@@ -65,10 +65,10 @@ class TestReasons:
     """Nothing to call, and why not."""
 
     def refused(self) -> str:
-        library, tiles, reason = anew()
-        assert library is None
-        assert not tiles
-        return reason
+        found = anew()
+        assert found.library is None
+        assert (found.tiles, found.version) == (False, "torch")
+        return found.reason
 
     def test_switched_off(self, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
         monkeypatch.setenv("SAFETYVALVE_NATIVE", "off")
@@ -121,9 +121,39 @@ class TestReasons:
         monkeypatch.setenv("CC", str(odd))
         assert "could not build them" in self.refused()
 
+    def test_another_openmp(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CC", str(script(tmp_path / "other", "echo Debian clang version 19")))
+        assert "is clang" in self.refused()
+
+    @pytest.mark.usefixtures("builds")
+    def test_a_folder_that_others_may_write_to(self, cache: Path) -> None:
+        """What lies there would be run."""
+        cache.mkdir(parents=True)
+        cache.chmod(0o777)
+        assert "can be written by others" in self.refused()
+        assert list(cache.iterdir()) == []
+
 
 @needs_compiler
 class TestKeeping:
+    def test_arguments_of_the_compiler(self, builds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CC", f"env {os.environ['CC']}")
+        assert anew().library is not None
+        assert len(builds.read_text().splitlines()) == 1
+
+    def test_one_that_was_cut_short(self, builds: Path, cache: Path) -> None:
+        """Is made again."""
+        anew()
+        (made,) = cache.iterdir()
+        whole = made.read_bytes()
+        made.unlink()  # what is loaded must keep its own
+        made.write_bytes(whole[:100])
+        found = anew()
+        assert found.library is not None
+        assert found.version == made.stem
+        assert made.read_bytes() == whole
+        assert len(builds.read_text().splitlines()) == 2
+
     def test_once(self, builds: Path, cache: Path) -> None:
         first, second = anew(), anew()
         assert first.library is not None
@@ -131,7 +161,8 @@ class TestKeeping:
         assert (first.tiles, first.reason) == (False, "compiled for this processor")
         assert len(builds.read_text().splitlines()) == 1
         (made,) = cache.iterdir()
-        assert Path(first.library._name) == Path(second.library._name) == made
+        assert first.version == second.version == made.stem
+        assert Path(second.library._name) == made
 
     def test_another_flag(self, builds: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         anew()

@@ -144,7 +144,7 @@ void sv_norm(const float *hidden, const float *weight, float eps, void *out, flo
 }
 
 INLINE void norm_backward_row(const void *slope, const float *hidden, float root, const float *weight,
-                              const float *beside, float *grad, void *grad_small, float *sum, int64_t width, int bf16)
+                              const float *beside, float *grad, float *sum, int64_t width, int bf16)
 {
     float along = 0; /* how far the slope lies along the input, which the norm takes out */
 #pragma omp simd reduction(+ : along)
@@ -157,18 +157,12 @@ INLINE void norm_backward_row(const void *slope, const float *hidden, float root
 #pragma omp simd
     for (int64_t i = 0; i < width; i++)
         grad[i] = beside[i] + (load(slope, i, bf16) * weight[i] - hidden[i] * along) * root;
-    if (grad_small) {
-#pragma omp simd
-        for (int64_t i = 0; i < width; i++)
-            store(grad_small, i, grad[i], bf16);
-    }
 }
 
-/* Gradients of the norm's input plus `beside`, which may be `grad` itself, and of its weight. `grad_small`: `grad` in
-   the type that is computed in, or NULL. */
+/* Gradients of the norm's input plus `beside`, which may be `grad` itself, and of its weight. */
 void sv_norm_backward(const void *slope, const float *hidden, const float *root, const float *weight,
-                      const float *beside, float *grad, void *grad_small, float *grad_weight, int64_t rows,
-                      int64_t width, int64_t bf16, int64_t threads)
+                      const float *beside, float *grad, float *grad_weight, int64_t rows, int64_t width,
+                      int64_t bf16, int64_t threads)
 {
     int64_t blocks = (rows + SUMMED - 1) / SUMMED;
     float *sums = allocate(blocks * width);
@@ -182,7 +176,7 @@ void sv_norm_backward(const void *slope, const float *hidden, const float *root,
             for (int64_t row = block * SUMMED; row < end; row++) {
                 int64_t at = row * width;
                 BY_TYPE(norm_backward_row(from(slope, at, BF16), hidden + at, root[row], weight, beside + at, grad + at,
-                                          grad_small ? from(grad_small, at, BF16) : NULL, sum, width, BF16));
+                                          sum, width, BF16));
             }
         }
 #pragma omp for schedule(static)
@@ -244,7 +238,7 @@ void sv_gate(const void *gate_up, void *gated, int64_t rows, int64_t width, int6
 }
 
 INLINE void gate_backward_row(const void *grad_gated, const void *gate_up, void *grad_gate_up, void *gated,
-                              int64_t width, int wanted, int bf16)
+                              int64_t width, int bf16)
 {
 #pragma omp simd
     for (int64_t i = 0; i < width; i++) {
@@ -252,24 +246,19 @@ INLINE void gate_backward_row(const void *grad_gated, const void *gate_up, void 
         float open, closed, turned = silu(load(gate_up, i, bf16), &open, &closed);
         store(grad_gate_up, i, grad * up * (open + turned * closed), bf16);
         store(grad_gate_up, width + i, grad * turned, bf16);
-        if (wanted)
-            store(gated, i, turned * up, bf16);
+        store(gated, i, turned * up, bf16);
     }
 }
 
-/* The gradient of sv_gate's input, which may take the input's place. `gated`: NULL, or filled in again. */
+/* The gradient of sv_gate's input, which may take the input's place, and its result again. */
 void sv_gate_backward(const void *grad_gated, const void *gate_up, void *grad_gate_up, void *gated, int64_t rows,
                       int64_t width, int64_t bf16, int64_t threads)
 {
 #pragma omp parallel for schedule(static) num_threads((int)threads)
     for (int64_t row = 0; row < rows; row++) {
         int64_t at = row * width;
-        if (gated)
-            BY_TYPE(gate_backward_row(from(grad_gated, at, BF16), from(gate_up, 2 * at, BF16),
-                                      from(grad_gate_up, 2 * at, BF16), from(gated, at, BF16), width, 1, BF16));
-        else
-            BY_TYPE(gate_backward_row(from(grad_gated, at, BF16), from(gate_up, 2 * at, BF16),
-                                      from(grad_gate_up, 2 * at, BF16), NULL, width, 0, BF16));
+        BY_TYPE(gate_backward_row(from(grad_gated, at, BF16), from(gate_up, 2 * at, BF16),
+                                  from(grad_gate_up, 2 * at, BF16), from(gated, at, BF16), width, BF16));
     }
 }
 

@@ -1,12 +1,12 @@
 /* bf16 matrix products with AMX, summed in fp32.
 
    The right operand [inner, columns] is packed beforehand: panels of 32 columns, each a run of pairs of tiles, 32 of
-   the inner dimension at a time. The left operand [rows, inner] is read as it is, or from tiles that
-   sv_pack_transposed made. Each thread computes whole 32 x 32 blocks of the result. */
+   the inner dimension at a time. Of the left operand [rows, inner] each thread makes tiles
+   first, unless sv_pack_transposed made them. Each thread computes whole 32 x 32 blocks of the result. */
 
 #include <stdint.h>
 
-#ifdef __AMX_BF16__
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
 
 #include <omp.h>
 #include <stdlib.h>

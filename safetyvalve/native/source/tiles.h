@@ -16,7 +16,7 @@ typedef struct {
     uint8_t rows[16];
 } __attribute__((packed, aligned(64))) tile_setting;
 
-/* Whether the system lets this process use tiles; Linux wants to be asked once a process. */
+/* Whether the system lets this process use tiles; Linux wants to be asked before the first one. */
 static inline int tiles_allowed(void)
 {
     const long request_permission = 0x1023, tile_data = 18;
