@@ -29,6 +29,7 @@ from safetyvalve.training.memory import (
     GIB,
     available_bytes,
     check_weights_fit,
+    hand_back,
     peak_resident_bytes,
     reset_peak,
     standing_bytes,
@@ -147,6 +148,9 @@ def estimate_run(
     forward = Forward.of(choice.engine, optimization)
     standing = standing_bytes(model) if own_reference else weight_bytes(model)
     _check_activations_fit(model, trees, forward, optimization.prompts_per_step, standing=standing)
+    # The run does not look first: what that took is not part of its peak.
+    hand_back()
+    reset_peak()
     measured, part = (_measured(held_out, sft, o.held_out_examples) for o in (observation, shortened))
     passed = [*trees, *(Tree(t.prompt_ids, t.response_ids) for t in joining), *measured]
     ask = time.perf_counter()
@@ -279,19 +283,19 @@ def _kept_by_token(model: PreTrainedModel, trees: Sequence[Tree], forward: Forwa
 def kept_bytes(model: PreTrainedModel, tree: Tree, forward: Forward) -> int:
     """Bytes that the backward pass of one tree keeps from its forward, with copies of the weights and without them."""
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}
 
-    def note(tensor: Tensor) -> Tensor:
+    def note(tensor: Tensor) -> None:
+        """Keeps the memory and not the tensor: one that is kept by what made it would keep the whole graph for ever."""
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+            kept[storage.data_ptr()] = storage
 
     with forward.attention(model), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         sums = forward.sums(model, [tree])
         copies = copied_bytes()
     del sums
-    return sum(kept.values()) + copies
+    return sum(storage.nbytes() for storage in kept.values()) + copies
 
 
 def _resident() -> int:

@@ -17,6 +17,7 @@ __all__ = [
     "FreedMemory",
     "available_bytes",
     "check_weights_fit",
+    "hand_back",
     "peak_resident_bytes",
     "reset_peak",
     "standing_bytes",
@@ -63,11 +64,12 @@ class FreedMemory:
         if self._steps <= 2 or self._fresh:  # the optimizer's state comes with the first step
             self._level, self._fresh = max(self._level, resident), False
         elif resident > 1.1 * self._level:
-            self._fresh = _hand_back()
+            self._fresh = hand_back()
         return self._fresh
 
 
-def _hand_back() -> bool:
+def hand_back() -> bool:
+    """Give freed memory back to the system; whether this C library can."""
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):  # not the GNU C library

@@ -13,7 +13,7 @@ from safetyvalve.training import memory
 def test_memory_is_handed_back_when_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not before the optimizer's state is there, at a tenth above a step's need, which is what a step after it has."""
     given: list[int] = []
-    monkeypatch.setattr(memory, "_hand_back", lambda: given.append(1) or True)
+    monkeypatch.setattr(memory, "hand_back", lambda: given.append(1) or True)
     freed = memory.FreedMemory()
     levels = [2.0, 4.0, 4.3, 4.5, 4.9, 5.0, 5.3, 5.5, 4.2]
     assert [freed.after_step(gib) for gib in levels] == [False, False, False, True, False, False, False, True, False]
@@ -35,7 +35,7 @@ block, last = malloc(2**28), malloc(64)
 ctypes.memset(ctypes.c_void_p(block), 1, 2**28)
 free(block)
 kept = resident()
-assert memory._hand_back()
+assert memory.hand_back()
 print(kept - resident())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
