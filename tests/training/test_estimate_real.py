@@ -54,7 +54,7 @@ def measure(argument: str) -> list[float]:
 def test_estimate_and_reality(tmp_path: Path) -> None:
     """Memory and time within 20%, each in a process of its own.
 
-    In the order A B B A: a shared host's speed drifts by half within minutes, which one of each would take for an error.
+    In the order A B B A: a shared host's speed drifts by half within minutes, which one of each would take for error.
     """
     order = ("dry", str(tmp_path / "first"), str(tmp_path / "second"), "dry")
     a, b, c, d = (measure(argument) for argument in order)
