@@ -103,10 +103,6 @@ class _Plain:
 class _Packed:
     """By AMX, in tiles."""
 
-    @property
-    def nbytes(self) -> int:
-        return sum(0 if made is None else made.nbytes for made in (self.transposed, self.straight))
-
     def __init__(self, matrices: tuple[Tensor, ...]) -> None:
         self.matrices = matrices
         self.rows, self.columns = sum(map(len, matrices)), matrices[0].shape[1]
@@ -137,8 +133,8 @@ class _Packed:
             return [torch.zeros_like(matrix, requires_grad=False) for matrix in self.matrices]
         inner = -(-tokens // _BLOCK) * _BLOCK
         left, right = (s.new_empty(s.shape[1] * inner) for s in (slope, states))
-        call("sv_pack_transposed", slope, slope.shape[1], tokens, slope.shape[1], left)
-        call("sv_pack_straight", states, states.shape[1], tokens, states.shape[1], right)
+        call("sv_pack_transposed", slope, *slope.shape, left)
+        call("sv_pack_straight", states, *states.shape, right)
         out = states.new_empty(self.rows, self.columns, dtype=torch.float32)
         _multiply(left, 0, right, self.rows, inner, out)
         return list(out.split([len(matrix) for matrix in self.matrices]))
@@ -158,6 +154,10 @@ class _Packed:
             call("sv_pack_matrix", matrix.detach(), *matrix.shape, at, self.rows, *made)
             at += len(matrix)
         return made[0], made[1]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(0 if made is None else made.nbytes for made in (self.transposed, self.straight))
 
 
 def _multiply(

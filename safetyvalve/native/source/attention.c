@@ -64,9 +64,6 @@ typedef struct {
 
 static const float LOG2_E = 1.44269504f, LOG_2 = 0.693147181f;
 
-/* The compiler does not know that tile loads read memory. */
-#define WRITTEN() __asm__ volatile("" ::: "memory")
-
 /* Tiles 0 to 3 are a square of sums; 4 and 5 its rows' factors, 6 and 7 its columns'. */
 
 static inline void square_zero(void)
@@ -79,7 +76,7 @@ static inline void square_zero(void)
 
 static inline void square_load(const float *from, int64_t stride)
 {
-    WRITTEN();
+    IN_MEMORY();
     _tile_loadd(0, from, stride * 4);
     _tile_loadd(1, from + 16, stride * 4);
     _tile_loadd(2, from + 16 * stride, stride * 4);
@@ -96,7 +93,7 @@ static inline void square_store(float *to, int64_t stride)
 
 static inline void square_add(const uint16_t *rows, int64_t stride, const uint16_t *columns)
 {
-    WRITTEN();
+    IN_MEMORY();
     _tile_loadd(6, columns, 64);
     _tile_loadd(4, rows, stride * 2);
     _tile_loadd(7, columns + SQUARE / 2, 64);

@@ -1,8 +1,8 @@
 /* bf16 matrix products with AMX, summed in fp32.
 
    The right operand [inner, columns] is packed beforehand: panels of 32 columns, each a run of pairs of tiles, 32 of
-   the inner dimension at a time. Of the left operand [rows, inner] each thread makes tiles
-   first, unless sv_pack_transposed made them. Each thread computes whole 32 x 32 blocks of the result. */
+   the inner dimension at a time. Of the left operand [rows, inner] each thread makes tiles first, unless
+   sv_pack_transposed made them; it computes whole 32 x 32 blocks of the result. */
 
 #include <stdint.h>
 
@@ -62,20 +62,19 @@ void sv_pack_matrix(const float *matrix, int64_t rows, int64_t columns, int64_t 
 }
 
 /* Rows `first` and the next of bf16 [rows, columns], 16 columns from `column`, in pairs; zeros past the last row. */
-static inline __m512i row_pair(const uint16_t *states, int64_t stride, int64_t rows, int64_t first, int64_t column)
+static inline __m512i row_pair(const uint16_t *states, int64_t rows, int64_t columns, int64_t first, int64_t column)
 {
     __m512i pair[2];
     for (int i = 0; i < 2; i++)
         pair[i] = first + i < rows ? _mm512_cvtepu16_epi32(_mm256_loadu_si256(
-                                         (const __m256i *)(states + (first + i) * stride + column)))
+                                         (const __m256i *)(states + (first + i) * columns + column)))
                                    : _mm512_setzero_si512();
     return paired(pair[0], pair[1]);
 }
 
 /* States [rows, columns] as the right operand of slopes.T @ states; the inner dimension, rows, is filled up to a
    multiple of 32 with zeros. Columns are a multiple of 32. */
-void sv_pack_straight(const uint16_t *states, int64_t stride, int64_t rows, int64_t columns, uint16_t *out,
-                      int64_t threads)
+void sv_pack_straight(const uint16_t *states, int64_t rows, int64_t columns, uint16_t *out, int64_t threads)
 {
     int64_t steps = (rows + BLOCK - 1) / BLOCK;
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -84,13 +83,12 @@ void sv_pack_straight(const uint16_t *states, int64_t stride, int64_t rows, int6
             for (int i = 0; i < 16; i++)
                 for (int half = 0; half < 2; half++)
                     _mm512_storeu_si512(out + (column / BLOCK * steps + step) * 2 * TILE + half * TILE + i * 32,
-                                        row_pair(states, stride, rows, step * BLOCK + 2 * i, column + half * 16));
+                                        row_pair(states, rows, columns, step * BLOCK + 2 * i, column + half * 16));
 }
 
 /* Slopes [rows, columns] as the left operand of slopes.T @ states, in tiles: [column / 16, row / 32, 16, 32]. Columns
    are a multiple of 16. */
-void sv_pack_transposed(const uint16_t *slopes, int64_t stride, int64_t rows, int64_t columns, uint16_t *out,
-                        int64_t threads)
+void sv_pack_transposed(const uint16_t *slopes, int64_t rows, int64_t columns, uint16_t *out, int64_t threads)
 {
     int64_t steps = (rows + BLOCK - 1) / BLOCK;
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -98,7 +96,7 @@ void sv_pack_transposed(const uint16_t *slopes, int64_t stride, int64_t rows, in
         for (int64_t step = 0; step < steps; step++) {
             __m512i row[16];
             for (int i = 0; i < 16; i++)
-                row[i] = row_pair(slopes, stride, rows, step * BLOCK + 2 * i, column);
+                row[i] = row_pair(slopes, rows, columns, step * BLOCK + 2 * i, column);
             transpose(row);
             for (int i = 0; i < 16; i++)
                 _mm512_storeu_si512(out + (column / 16 * steps + step) * TILE + i * 32, row[i]);
