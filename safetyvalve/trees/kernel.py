@@ -95,10 +95,15 @@ class Grouping(NamedTuple):
     def as_given(self, qkv: Tensor) -> tuple[Tensor | int | float, ...]:
         return qkv, *qkv.shape, self.heads, self.key_heads, self.width, float(self.scaling)
 
-    def fits(self, qkv: Tensor) -> bool:
-        """Whether the AMX kernel takes it."""
+    def by_tiles(self, qkv: Tensor) -> bool:
+        """Whether the kernel for AMX takes it."""
         sizes = self.width in (32, 64, 96, 128) and self.scaling > 0
         return qkv.dtype == torch.bfloat16 and sizes and kernels().tiles
+
+    def fits(self, qkv: Tensor) -> bool:
+        """Whether a kernel takes it."""
+        kinds = qkv.dtype in (torch.float32, torch.bfloat16) and qkv.device.type == "cpu"
+        return kinds and self.width % 32 == 0 and kernels().library is not None
 
 
 def attend_row(qkv: Tensor, grouping: Grouping, tiling: Tiling, *, keep: bool) -> tuple[Tensor, list[Tensor | None]]:
@@ -115,10 +120,10 @@ def attend_row(qkv: Tensor, grouping: Grouping, tiling: Tiling, *, keep: bool) -
     """
     if grouping.fits(qkv):
         out = qkv.new_empty(len(qkv), grouping.heads * grouping.width)
-        lse = qkv.new_empty(grouping.heads, len(qkv), dtype=torch.float32) if keep else None
-        table = tiling.table
-        _call("sv_attend_forward", *grouping.as_given(qkv), len(table.tiles), *table, out, lse)
-        return out, [lse]
+        # The kernel for AMX keeps the logarithm of each sum only.
+        sums = qkv.new_empty(2, grouping.heads, len(qkv), dtype=torch.float32) if keep else None
+        _call("forward", grouping, qkv, tiling, out, sums)
+        return out, [sums]
     out, kept = _attend_forward(*grouping.views(qkv), tiling, grouping.scaling, keep=keep)
     return out.view(len(qkv), -1), kept
 
@@ -134,18 +139,21 @@ def attend_row_backward(
     """Gradient of ``qkv`` from that of :func:`attend_row`'s result ``attended``."""
     grad = torch.empty_like(qkv)
     if grouping.fits(qkv):
-        table = tiling.table
-        given = (*grouping.as_given(qkv), len(table.tiles), *table, attended, kept[0], upstream.contiguous(), grad)
-        _call("sv_attend_backward", *given)
+        _call("backward", grouping, qkv, tiling, attended, kept[0], upstream.contiguous(), grad)
         return grad
     upstream = upstream.view(len(qkv), grouping.heads, -1)
     _attend_backward(upstream, *grouping.views(qkv), tiling, grouping.scaling, kept, grouping.views(grad))
     return grad
 
 
-def _call(name: str, *given: Tensor | int | float | None) -> None:
-    if call(name, *given):
-        raise MemoryError(f"no memory for the attention of a row ({name}).")
+def _call(way: str, grouping: Grouping, qkv: Tensor, tiling: Tiling, *others: Tensor | None) -> None:
+    given = (*grouping.as_given(qkv), len(tiling.table.tiles), *tiling.table, *others)
+    if grouping.by_tiles(qkv):
+        failed = call(f"sv_attend_tiles_{way}", *given)
+    else:
+        failed = call(f"sv_attend_{way}", *given, int(qkv.dtype == torch.bfloat16))
+    if failed:
+        raise MemoryError(f"no memory for the attention of a row of {len(qkv)} tokens.")
 
 
 def _attend_forward(

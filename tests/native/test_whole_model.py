@@ -150,7 +150,8 @@ def held(model: PreTrainedModel, batches: list[list[Tree]], case: Case) -> None:
             made = [thing for thing in seen if not isinstance(thing, str)]
             assert len(made) == LAYERS * 4 + 1  # groups of matrices with one input a layer, and the head
             assert all(isinstance(thing, _Packed) == packed for thing in made)
-            calls = {"sv_attend_forward", "sv_attend_backward"} if packed else set()
+            kind = "sv_attend_tiles" if packed else "sv_attend"
+            calls = set() if way == "torch" else {f"{kind}_forward", f"{kind}_backward"}
             assert {thing for thing in seen if isinstance(thing, str)} == calls
         logps, gradient = errors[way, False]
         assert logps < 1e-5
