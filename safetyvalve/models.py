@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -356,5 +357,12 @@ def _convert(wheel: Path, temporary: Path) -> None:
 
 
 def _sha256(file: Path) -> str:
+    found = file.stat()
+    return _sha256_of(file, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _sha256_of(file: Path, size: int, changed: int) -> str:
+    """Once a process for what has not changed since: half a second a time for a small model."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from benchmarks.speed.table import table
 from benchmarks.speed.workloads import WORKLOADS
 
 MACHINE: dict[str, Any] = {
-    "hardware": {"processor": "a processor", "cores": 2, "instructions": ["avx2"]},
+    "hardware": {"processor": "a processor", "cores": 2, "instructions": ["avx2"], "kernels": "compiled"},
     "versions": {"torch": "2"},
 }
 
@@ -53,3 +53,17 @@ def test_table_shows_what_was_measured() -> None:
     text = table(merged({}, name, row_of(WORKLOADS[name], rounds([8, 16, 10], [80, 96, 88])), MACHINE))
     assert f"`{name}`" in text and "**8.80** (6.00 to 10.00)" in text
     assert "`hh_pairs_fp32`" not in text
+
+
+def test_rows_of_several_machines() -> None:
+    """Each says its own, and is compared with its own."""
+    row = row_of(WORKLOADS["hh_pairs_bf16"], rounds([8, 16, 10], [80, 96, 88]))
+    other = MACHINE | {"hardware": MACHINE["hardware"] | {"processor": "another"}}
+    record = merged(merged({}, "hh_pairs_bf16", row, MACHINE), "hh_pairs_fp32", row, other)
+    assert record["hardware"]["processor"] == "another"
+    assert fallen("hh_pairs_bf16", {"ratio": 1.0}, MACHINE, record) is not None
+    assert fallen("hh_pairs_bf16", {"ratio": 1.0}, other, record) is None
+    lines = table(record).splitlines()
+    numbers = {line.split("|")[1].split("`")[1]: line.split("|")[2].strip() for line in lines if "`hh" in line}
+    assert numbers == {"hh_pairs_bf16": "1", "hh_pairs_fp32": "2"}
+    assert sum("a processor" in line for line in lines) == sum("another" in line for line in lines) == 1

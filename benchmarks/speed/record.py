@@ -90,8 +90,8 @@ def row_of(workload: Workload, rounds: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(recorded: dict[str, Any], name: str, row: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
-    """The record with this row, and with what is said once for all rows."""
-    out = recorded | machine | {name: row}
+    """The record with this row and its machine, which need not be the other rows'; above them stands the last one."""
+    out = recorded | machine | {name: row | machine}
     for precision in ("fp32", "bf16"):
         if name == f"hh_pairs_{precision}":
             out[f"utilisation_{precision}"] = row["utilisation"]

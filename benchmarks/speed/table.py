@@ -21,9 +21,10 @@ BEGIN, END = "<!-- results: python -m benchmarks.speed.table -->", "<!-- end of 
 def table(results: dict[str, Any]) -> str:
     """Markdown of all rows that were measured."""
     lines = [
-        "| work | ours | peer | ratio (spread) | goal | peak memory, ours : peer |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| work | machine | ours | peer | ratio (spread) | goal | peak memory, ours : peer |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
+    machines: list[str] = []
     for name, workload in WORKLOADS.items():
         row = results.get(name)
         if row is None:
@@ -34,29 +35,45 @@ def table(results: dict[str, Any]) -> str:
         work = f"{workload.what}, {workload.precision} (`{name}`, {row['units']} {workload.unit}s)"
         ratio = f"**{row['ratio']:.2f}** ({low:.2f} to {high:.2f})"
         gib = f"{memory[0]:.1f} : {memory[1]:.1f} GiB ({row['peak_memory_ratio']:.2f})"
-        cells = (work, f"{row['ours']:.2f} s", f"{peer}: {row['peer']:.2f} s", ratio, f"{workload.goal:g}", gib)
+        if (machine := _machine(row)) not in machines:
+            machines.append(machine)
+        number = str(machines.index(machine) + 1)
+        sides = (f"{row['ours']:.2f} s", f"{peer}: {row['peer']:.2f} s")
+        cells = (work, number, *sides, ratio, f"{workload.goal:g}", gib)
+            work,
+            str(machines.index(machine) + 1),
+            f"{row['ours']:.2f} s",
+            f"{peer}: {row['peer']:.2f} s",
+            ratio,
+            f"{workload.goal:g}",
+            gib,
+        )
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", *_about(results)]
-    return "\n".join(lines)
-
-
-def _about(results: dict[str, Any]) -> list[str]:
-    hardware, versions = results["hardware"], results["versions"]
-    rounds = {results[n]["rounds"] for n in WORKLOADS if n in results}
-    threads = {results[n]["threads"] for n in WORKLOADS if n in results}
-    machine = f"{hardware['processor']}, {hardware['cores']} cores, {', '.join(hardware['instructions'])}"
-    lines = [
-        f"Seconds a unit: medians of {_all(rounds)} alternating rounds after steps that warm up. "
-        f"{machine}, {_all(threads)} threads; {', '.join(f'{k} {v}' for k, v in versions.items())}.",
+    rows = [results[n] for n in WORKLOADS if n in results]
+    lines += [
+        "",
+        f"Seconds a unit: medians of {_all({r['rounds'] for r in rows})} alternating rounds after warm-up.",
+        "",
     ]
-    for precision in ("fp32", "bf16"):
-        row = results.get(f"hh_pairs_{precision}")
-        if row is not None:
-            lines.append(
-                f"Utilisation in {precision}: {row['utilisation']:.2f} of a GEMM peak of {row['gemm_peak'] / 1e9:,.0f} "
-                "GFLOP a second in the same run."
-            )
-    return lines
+    lines += [f"{number}. {machine}" for number, machine in enumerate(machines, start=1)]
+    return "\n".join([*lines, "", *_utilisation(results)])
+
+
+def _machine(row: dict[str, Any]) -> str:
+    hardware, versions = row["hardware"], row["versions"]
+    return (
+        f"{hardware['processor']}, {hardware['cores']} cores, {', '.join(hardware['instructions'])}, {row['threads']} "
+        f"threads, kernels {hardware['kernels']}; {', '.join(f'{k} {v}' for k, v in versions.items())}."
+    )
+
+
+def _utilisation(results: dict[str, Any]) -> list[str]:
+    return [
+        f"Utilisation in {precision}: {row['utilisation']:.2f} of a GEMM peak of {row['gemm_peak'] / 1e9:,.0f} GFLOP a "
+        "second in the same run."
+        for precision in ("fp32", "bf16")
+        if (row := results.get(f"hh_pairs_{precision}"))
+    ]
 
 
 def _all(values: set[int]) -> str:

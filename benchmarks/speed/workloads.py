@@ -59,6 +59,9 @@ WORKLOADS = {
             "rankings_bf16", "4 ranked responses a prompt, training", "comparison", "bf16", "rankings", 8, goal=18.0
         ),
         Workload(
+            "rankings_fp32", "4 ranked responses a prompt, training", "comparison", "fp32", "rankings", 8, goal=18.0
+        ),
+        Workload(
             "reference_pass_bf16", "hh-harmless pairs, reference pass", "pair", "bf16", "hh", 16, "reference", goal=5.0
         ),
         Workload(

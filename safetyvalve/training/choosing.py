@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from transformers import PreTrainedModel
+
 from safetyvalve.data import PreferenceExample, TokenizedExample
 from safetyvalve.errors import UsageError
 from safetyvalve.training.baseline import SftTrees
@@ -13,9 +15,9 @@ from safetyvalve.training.observation import Observation
 from safetyvalve.training.optimization import Optimization
 from safetyvalve.training.progress import Progress
 from safetyvalve.training.sampling import Probe
-from safetyvalve.trees import Tree
+from safetyvalve.trees import EngineChoice, Tree, choose_engine
 
-__all__ = ["control_examples", "probes_of", "telling", "visited"]
+__all__ = ["control_examples", "engine_of", "probes_of", "telling", "visited"]
 
 CONTROL = 64
 """Held-out examples that steer eta, at most."""
@@ -39,6 +41,20 @@ def telling(trees: Sequence[Tree]) -> list[Tree]:
     """Trees to compare the engines on: the shortest, the median and the longest, past any window that matters."""
     order = sorted(trees, key=lambda t: t.n_tokens)
     return [order[i] for i in sorted({0, len(order) // 2, len(order) - 1})]
+
+
+def engine_of(model: PreTrainedModel, trees: Sequence[Tree], o: Optimization, found: str | None) -> EngineChoice:
+    """The forward of a run.
+
+    Args:
+        model: the policy before it is trained.
+        trees: what it is trained on.
+        o: says what is wanted.
+        found: what :meth:`ReferenceCache.compared` knows of an earlier run with these weights and data; None compares.
+    """
+    if found is not None and o.engine != "padded":
+        return EngineChoice("tree", found)
+    return choose_engine(model, telling(trees), wanted=o.engine)
 
 
 def probes_of(held_out: Sequence[tuple[PreferenceExample, TokenizedExample]], count: int) -> list[Probe]:

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from safetyvalve.data import PreferenceExample, TokenizedExample
 from safetyvalve.errors import RunInterrupted, UsageError
 from safetyvalve.training.baseline import SftPool, SftTrees
-from safetyvalve.training.choosing import telling, visited
+from safetyvalve.training.choosing import engine_of, visited
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.memory import (
@@ -40,7 +40,7 @@ from safetyvalve.training.observation import Observation
 from safetyvalve.training.optimization import Checkpointing, FineTuning, Optimization
 from safetyvalve.training.run import train_policy
 from safetyvalve.training.stopwatch import SampledReference, Stopwatch, batch_tokens
-from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine, tokens_computed
+from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, tokens_computed
 from safetyvalve.trees.copies import copied_bytes
 
 __all__ = ["Estimate", "estimate_run", "evaluations", "kept_bytes", "predicted_peak"]
@@ -144,19 +144,22 @@ def estimate_run(
     )
     trees = [Tree(t.prompt_ids, t.response_ids) for t in visited(train, optimization)]
     joining = visited(sft.train, optimization, a_step=sft.per_step) if sft is not None else []
-    choice = choose_engine(model, telling(trees), wanted=optimization.engine)
+    measured, part = (_measured(held_out, sft, o.held_out_examples) for o in (observation, shortened))
+    passed = [*trees, *(Tree(t.prompt_ids, t.response_ids) for t in joining), *measured]
+    ask = time.perf_counter()
+    found = reference_cache.compared(model, passed, autocast=optimization.autocast)
+    asking = time.perf_counter() - ask
+    choice = engine_of(model, trees, optimization, found)
     forward = Forward.of(choice.engine, optimization)
     standing = standing_bytes(model) if own_reference else weight_bytes(model)
     _check_activations_fit(model, trees, forward, optimization.prompts_per_step, standing=standing)
     # The run does not look first: what that took is not part of its peak.
     hand_back()
     reset_peak()
-    measured, part = (_measured(held_out, sft, o.held_out_examples) for o in (observation, shortened))
-    passed = [*trees, *(Tree(t.prompt_ids, t.response_ids) for t in joining), *measured]
     ask = time.perf_counter()
     hit = reference_cache.holds(model, passed, engine=choice.engine, autocast=optimization.autocast)
-    asking = time.perf_counter() - ask
-    watch, reference = Stopwatch(forward, steps, _pool(joining, sft, optimization.seed)), SampledReference()
+    asking += time.perf_counter() - ask
+    watch, reference = Stopwatch(forward, steps, _pool(joining, sft, optimization.seed)), SampledReference(found)
     launched = time.perf_counter()
     try:
         train_policy(

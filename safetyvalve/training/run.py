@@ -28,7 +28,7 @@ from safetyvalve.training.adapters import split_policy
 from safetyvalve.training.alarms import AlarmLog
 from safetyvalve.training.baseline import SftPool, SftTrees
 from safetyvalve.training.checkpoints import CheckpointCallback, StopRequest, last_checkpoint, step_of
-from safetyvalve.training.choosing import control_examples, probes_of, telling, visited
+from safetyvalve.training.choosing import control_examples, engine_of, probes_of, visited
 from safetyvalve.training.evaluating import Evaluate
 from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.forward import Forward
@@ -46,7 +46,7 @@ from safetyvalve.training.saving import TrainedModel
 from safetyvalve.training.scoring import Proxy, SampleScorer, Scorer
 from safetyvalve.training.selection import Selection, says, select
 from safetyvalve.training.trackers import RecordedArguments, Trackers
-from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, choose_engine
+from safetyvalve.trees import EngineChoice, ReferenceCache, Tree
 from safetyvalve.trees.decoder import own_layers
 
 if TYPE_CHECKING:
@@ -156,22 +156,14 @@ def train_policy(
     set_seed(optimization.seed)
     if not getattr(model, "is_quantized", False):  # those were loaded where they stay
         model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    trees = [Tree(t.prompt_ids, t.response_ids) for t in train]
-    choice = choose_engine(model, telling(trees), wanted=optimization.engine)
-    progress.line(f"engine: {choice.engine} ({choice.reason})")
     measured = [tokens for _, tokens in held_out[: observation.held_out_examples]]
     measured += sft.held_out[: observation.held_out_examples] if sft is not None else []
     control = control_examples(held_out, sft, objective, observation, progress)
     # Before there is an adapter: the cache's entry is that of the base's weights, whatever is trained from them.
     # An adapter leaves the layers to the model: policy and reference are equal at step 0 if both compute alike.
     with own_layers() if fine_tuning.adapts else nullcontext():
-        referenced = _with_reference(
-            model,
-            [*train, *joining, *measured, *control],
-            choice,
-            optimization,
-            reference_cache=reference_cache,
-            progress=progress,
+        referenced, choice = _with_reference(
+            model, [*train, *joining, *measured, *control], len(train), optimization, reference_cache, progress
         )
     begin = len(train) + len(joining)
     pool = referenced[len(train) : begin]
@@ -313,19 +305,23 @@ def trainer_arguments(path: Path, o: Optimization, trackers: Trackers) -> Traini
 def _with_reference(
     reference: PreTrainedModel,
     examples: Sequence[TokenizedExample],
-    choice: EngineChoice,
+    trained: int,
     o: Optimization,
-    *,
-    reference_cache: ReferenceCache,
+    cache: ReferenceCache,
     progress: Progress,
-) -> list[ReferencedExample]:
-    sums = reference_cache.sums(
+) -> tuple[list[ReferencedExample], EngineChoice]:
+    """With the forward that is used, which the first ``trained`` of the examples decide."""
+    trees = [Tree(e.prompt_ids, e.response_ids) for e in examples]
+    choice = engine_of(reference, trees[:trained], o, cache.compared(reference, trees, autocast=o.autocast))
+    progress.line(f"engine: {choice.engine} ({choice.reason})")
+    sums = cache.sums(
         reference,
-        [Tree(e.prompt_ids, e.response_ids) for e in examples],
+        trees,
         engine=choice.engine,
         token_budget=o.token_budget,
         autocast=o.autocast,
         progress=progress.reference,
+        compared=choice.reason if choice.engine == "tree" else None,
     )
-    progress.line("reference log-probabilities: " + ("from the cache" if reference_cache.hit else "computed"))
-    return [ReferencedExample(e, s) for e, s in zip(examples, sums, strict=True)]
+    progress.line("reference log-probabilities: " + ("from the cache" if cache.hit else "computed"))
+    return [ReferencedExample(e, s) for e, s in zip(examples, sums, strict=True)], choice

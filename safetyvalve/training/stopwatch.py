@@ -26,10 +26,15 @@ REFERENCE_GROUPS = 3
 
 
 class SampledReference(ReferenceCache):
-    """Times the reference pass on some of its micro-batches, and makes up the rest of its numbers."""
+    """Times the reference pass on some of its micro-batches, and makes up the rest of its numbers.
 
-    def __init__(self) -> None:
+    Args:
+        found: what :meth:`compared` of the run's own cache says.
+    """
+
+    def __init__(self, found: str | None = None) -> None:
         super().__init__(None)
+        self.found = found
         self.seconds = 0.0
         self.per_token = 0.0
 
@@ -42,6 +47,7 @@ class SampledReference(ReferenceCache):
         token_budget: int,
         autocast: torch.dtype | None = None,
         progress: Callable[[int, int], None] | None = None,
+        compared: str | None = None,
     ) -> list[Tensor]:
         begun = time.perf_counter()
         sizes = [tokens_computed(t, engine) for t in trees]
@@ -65,6 +71,11 @@ class SampledReference(ReferenceCache):
             known[i] if i in known else torch.tensor([typical * len(r) for r in t.response_ids])
             for i, t in enumerate(trees)
         ]
+
+    def compared(
+        self, model: PreTrainedModel, trees: Sequence[Tree], *, autocast: torch.dtype | None = None
+    ) -> str | None:
+        return self.found
 
 
 class Scratch(RunFolder):

@@ -7,11 +7,12 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
 import transformers
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -26,14 +27,15 @@ from safetyvalve.trees.plan import Engine, Tree
 __all__ = ["ReferenceCache"]
 
 _FORMAT = 2
-"""Raised when the forward changes its numbers, so that older entries are not taken."""
+"""Of an entry."""
 
 
 class ReferenceCache:
     """Sums of reference log-probabilities a response, by tree.
 
-    An entry's name is the hash of the weights, the tokens, the arithmetic (dtype, autocast, engine, versions of torch
-    and transformers) and the format, so that whatever changes the numbers changes the name.
+    An entry's name is the hash of the weights, the tokens, the arithmetic (dtype, autocast, engine, kernels, source of
+    this package, versions of torch and transformers) and the format, so that whatever changes the numbers changes the
+    name.
 
     Args:
         folder: where entries are kept; None keeps nothing.
@@ -54,6 +56,7 @@ class ReferenceCache:
         token_budget: int,
         autocast: torch.dtype | None = None,
         progress: Callable[[int, int], None] | None = None,
+        compared: str | None = None,
     ) -> list[Tensor]:
         """[response] fp32 for each tree, in nats, on the CPU; from disk where an entry matches.
 
@@ -64,6 +67,7 @@ class ReferenceCache:
             token_budget: tokens a row.
             autocast: the type that training computes in, or None.
             progress: called with trees done and their total.
+            compared: what was found when the engine was compared with the plain forward, for :meth:`compared`.
         """
         file = self._file(model, trees, engine, autocast)
         if file is not None and file.exists():
@@ -87,7 +91,7 @@ class ReferenceCache:
                 progress(done, len(trees))
         complete = [part for part in result if part is not None]
         if file is not None:
-            _write(file, torch.cat(complete))
+            _write(file, torch.cat(complete), compared)
         return complete
 
     def holds(
@@ -102,6 +106,20 @@ class ReferenceCache:
         file = self._file(model, trees, engine, autocast)
         return file is not None and file.exists()
 
+    def compared(
+        self, model: PreTrainedModel, trees: Sequence[Tree], *, autocast: torch.dtype | None = None
+    ) -> str | None:
+        """What was found when ``tree`` was compared with the plain forward, before :meth:`sums` left what it would now
+        answer from disk; None where nothing is there."""
+        file = self._file(model, trees, "tree", autocast)
+        if file is None or not file.exists():
+            return None
+        try:
+            with safe_open(file, "pt") as entry:
+                return (entry.metadata() or {}).get("compared")
+        except SafetensorError:
+            return None
+
     def _file(
         self, model: PreTrainedModel, trees: Sequence[Tree], engine: Engine, autocast: torch.dtype | None
     ) -> Path | None:
@@ -114,18 +132,28 @@ class ReferenceCache:
         digest.update(
             f"{_FORMAT} {layers} {engine} {autocast} {model.dtype} {model.device.type} {versions} {used}".encode()
         )
+        digest.update(_source())
         for tree in trees:
             digest.update(json.dumps([tree.prompt_ids, tree.response_ids]).encode())
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"
 
 
-def _write(file: Path, sums: Tensor) -> None:
+@cache
+def _source() -> bytes:
+    """Hash of the code that computes them."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.digest()
+
+
+def _write(file: Path, sums: Tensor, compared: str | None) -> None:
     """Write beside and rename, so that a killed run leaves no half entry."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
     os.close(handle)
     try:
-        save_file({"sums": sums.contiguous()}, temporary)
+        save_file({"sums": sums.contiguous()}, temporary, metadata={"compared": compared} if compared else None)
         Path(temporary).replace(file)
     finally:
         Path(temporary).unlink(missing_ok=True)

@@ -118,8 +118,8 @@ def check(name: str, grouping: Grouping, rule: PositionRule, way: Way) -> None:
     assert grouping.fits(qkv)
     assert grouping.by_tiles(qkv) == way.tiles
     tiling = tiling_of(row, way.kind, rule)
-    # With a few keys a query, slopes are differences of nearly equal numbers, and more of their digits are lost. Beyond,
-    # tiles round scores and slopes less often than torch does between its products.
+    # With a few keys a query, slopes are differences of nearly equal numbers, and more of their digits are lost.
+    # Beyond, tiles round scores and slopes less often than torch does between its products.
     few = len(qkv) <= 64
     factor = 1.5 if few else 0.8
     if not way.tiles:

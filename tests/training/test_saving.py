@@ -30,6 +30,7 @@ from safetyvalve.training import (
     PolicyTrainer,
     Progress,
     RunSettings,
+    choosing,
     resume_training,
     run_training,
 )
@@ -170,7 +171,9 @@ def test_bf16(source: Path, run: tuple[str, Path], tmp_path: Path) -> None:
     assert load_model(str(tmp_path / "run" / "model")).model.dtype == torch.float32
 
 
-def test_a_reference_is_cached_by_the_way_its_layers_are_computed(source: Path, tmp_path: Path) -> None:
+def test_a_reference_is_cached_by_the_way_its_layers_are_computed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Listening(Progress):
         def __init__(self) -> None:
             super().__init__(enabled=False)
@@ -179,7 +182,8 @@ def test_a_reference_is_cached_by_the_way_its_layers_are_computed(source: Path, 
         def line(self, text: str) -> None:
             self.said.append(text)
 
-    said = []
+    said, engines, compared, real = [], [], [], choosing.choose_engine
+    monkeypatch.setattr(choosing, "choose_engine", lambda *a, **k: compared.append(a) or real(*a, **k))
     # A full run writes the layers out, an adapted one takes the model's own, which rounds differently; and the policy
     # must equal its reference before the first step.
     runs = [("full", FineTuning()), ("lora", FineTuning("lora")), ("again", FineTuning("lora")), ("more", FineTuning())]
@@ -187,8 +191,13 @@ def test_a_reference_is_cached_by_the_way_its_layers_are_computed(source: Path, 
         progress = Listening()
         run_training(settings(source, chosen, steps=1), tmp_path / name, progress=progress)
         said.append([line for line in progress.said if line.startswith("reference log-probabilities")])
+        engines.append(next(line for line in progress.said if line.startswith("engine")))
     computed, cached = (["reference log-probabilities: " + how] for how in ("computed", "from the cache"))
     assert said == [computed, computed, cached, cached]
+    # What the first of each found when it compared the engines holds for the second.
+    assert len(compared) == 2
+    assert engines[2:] == engines[1::-1]
+    assert all("equal to the plain forward" in line for line in engines)
 
 
 def record(run: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from safetyvalve.trees import ReferenceCache, Tree, response_logps, weights_hash
+from safetyvalve.trees import ReferenceCache, Tree, reference, response_logps, weights_hash
 from safetyvalve.trees.decoder import own_layers
 from tests.tiny import random_tree, tiny_model
 
@@ -99,3 +99,29 @@ def test_layers_written_out_and_own_are_two_entries(tmp_path: Path) -> None:
         assert not cache.holds(tiny_model(), TREES, engine="tree")
         ask(cache)
         assert not cache.hit
+
+
+def test_what_was_compared_is_remembered(tmp_path: Path) -> None:
+    """With the numbers that it was said of, and no others."""
+    cache, model = ReferenceCache(tmp_path), tiny_model()
+    assert cache.compared(model, TREES) is None
+    ask(cache)
+    assert cache.compared(model, TREES) is None
+    ask(cache, trees=TREES[:2], compared="equal within 1e-5")
+    assert cache.compared(model, TREES[:2]) == "equal within 1e-5"
+    assert cache.compared(model, TREES) is None
+    assert cache.compared(model, TREES[:2], autocast=torch.bfloat16) is None
+    assert cache.compared(tiny_model(seed=1), TREES[:2]) is None
+    assert ReferenceCache(None).compared(model, TREES[:2]) is None
+    (with_words,) = (f for f in tmp_path.iterdir() if b"1e-5" in f.read_bytes())
+    with_words.write_bytes(b"damaged")
+    assert cache.compared(model, TREES[:2]) is None
+
+
+def test_other_code_is_asked_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = ReferenceCache(tmp_path)
+    ask(cache, compared="equal")
+    monkeypatch.setattr(reference, "_source", lambda: b"changed")
+    assert cache.compared(tiny_model(), TREES) is None
+    ask(cache)
+    assert not cache.hit
