@@ -40,14 +40,6 @@ def table(results: dict[str, Any]) -> str:
         number = str(machines.index(machine) + 1)
         sides = (f"{row['ours']:.2f} s", f"{peer}: {row['peer']:.2f} s")
         cells = (work, number, *sides, ratio, f"{workload.goal:g}", gib)
-            work,
-            str(machines.index(machine) + 1),
-            f"{row['ours']:.2f} s",
-            f"{peer}: {row['peer']:.2f} s",
-            ratio,
-            f"{workload.goal:g}",
-            gib,
-        )
         lines.append(f"| {' | '.join(cells)} |")
     rows = [results[n] for n in WORKLOADS if n in results]
     lines += [
