@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.speed.workloads import Workload
 from safetyvalve.native import kernels
+from safetyvalve.processor import this_processor
 
 __all__ = ["Rounds", "about_machine", "merged", "row_of"]
 
@@ -39,18 +40,12 @@ class Rounds:
 
 def about_machine() -> dict[str, Any]:
     """What a figure depends on besides the code."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-    flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
     return {
         "hardware": {
-            "processor": name,
+            "processor": this_processor().name,
             "cores": psutil.cpu_count(logical=False),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-            "instructions": sorted(flags & {"amx_bf16", "avx512_bf16", "avx512f", "avx2"}),
+            "instructions": sorted(this_processor().instructions & {"amx_bf16", "avx512_bf16", "avx512f", "avx2"}),
             "torch_capability": torch.backends.cpu.get_cpu_capability(),
             "kernels": kernels().reason,
         },

@@ -70,7 +70,7 @@ def plan(
     fine_tune: str = _option("full", _MACHINE, "full (all weights), lora (adapters) or qlora (on a 4-bit base)."),
     epochs: float = _option(1.0, _MACHINE, "Times that a run sees each prompt."),
     prompts_per_step: int = _option(8, _MACHINE, "Prompts of a step."),
-    precision: str = _option("bf16", _MACHINE, "bf16 (fp32 weights, bf16 arithmetic) or fp32."),
+    precision: str = _option("auto", _MACHINE, "bf16 arithmetic (weights stay fp32), fp32, or auto, the faster."),
     chat_template: Path | None = _option(None, _MACHINE, "Jinja file that replaces the tokenizer's chat template."),
     trust_remote_code: bool = _option(False, _MACHINE, "Run code that comes with the model.", "--trust-remote-code"),
     wage: str | None = _option(None, _MONEY, "An hour of a person, with all that it costs: 2500, 2500円, 0.25万円."),

@@ -20,7 +20,8 @@ app = typer.Typer(help="Train, use and examine reward models.", no_args_is_help=
 app.command("train", cls=ConfiguredCommand)(reward_train.train)
 
 Precision = Annotated[
-    Literal["bf16", "fp32"], typer.Option(help="Arithmetic. bf16 is faster and errs in the third digit.")
+    Literal["auto", "bf16", "fp32"],
+    typer.Option(help="Arithmetic. bf16 errs in the third digit; auto takes it where it is faster."),
 ]
 TokenBudget = Annotated[int, typer.Option(help="Tokens computed together; bounds the memory.")]
 
@@ -34,7 +35,7 @@ def score(
         str | None, typer.Option(help="mean, min, mean-std or mean-variance. Default: the model's own.")
     ] = None,
     k: Annotated[float, typer.Option(help="Of mean-std and mean-variance.")] = 1.0,
-    precision: Precision = "bf16",
+    precision: Precision = "auto",
     token_budget: TokenBudget = 4096,
     encoding: Annotated[str, typer.Option(help="Of text files; auto recognises it or refuses.")] = "auto",
 ) -> None:
@@ -44,8 +45,7 @@ def score(
     stopped. A response without a score is counted, with its reason.
     """
     keep_freed_memory()
-    import torch
-
+    from safetyvalve.precision import autocast_of
     from safetyvalve.rewards import Aggregation, load_reward, score_items
     from safetyvalve.training.reward.sources import read_asked
 
@@ -59,7 +59,7 @@ def score(
             file,
             aggregation=chosen,
             token_budget=token_budget,
-            autocast=torch.bfloat16 if precision == "bf16" else None,
+            autocast=autocast_of(precision),
             progress=told,
         )
     typer.echo(f"{file}: {done.scored} responses scored ({done.present} were there already)")
@@ -75,7 +75,7 @@ def evaluate(
     data: Annotated[list[str] | None, typer.Option(help="Other comparisons, or answers that nobody compared.")] = None,
     samples: Annotated[list[str] | None, typer.Option(help="Run of a policy, whose samples are scored.")] = None,
     slice_by: Annotated[list[str] | None, typer.Option(help="Field of the data to count accuracy by.")] = None,
-    precision: Precision = "bf16",
+    precision: Precision = "auto",
     token_budget: TokenBudget = 4096,
 ) -> None:
     """Measure a reward model: accuracy, calibration, length bias, slices and members, with intervals.
@@ -115,7 +115,7 @@ def card(
     ] = None,
     answers: Annotated[list[str] | None, typer.Option(help="Answers that the verdicts are about.")] = None,
     drop: Annotated[float, typer.Option(help="Drop of accuracy that newer votes must be able to exclude.")] = 0.1,
-    precision: Precision = "bf16",
+    precision: Precision = "auto",
     token_budget: TokenBudget = 4096,
 ) -> None:
     """Write the model card: what the model is, all that was measured, its limits, and whether it went stale.

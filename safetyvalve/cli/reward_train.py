@@ -73,7 +73,7 @@ def train(
     schedule: str = _option("linear", _OPTIMIZATION, "After the warm-up: constant, linear or cosine."),
     max_grad_norm: float = _option(1.0, _OPTIMIZATION, "Gradients are clipped to this norm; 0 does not clip."),
     weight_decay: float = _option(0.0, _OPTIMIZATION, "Of AdamW."),
-    precision: str = _option("bf16", _OPTIMIZATION, "bf16 (fp32 weights, bf16 arithmetic) or fp32."),
+    precision: str = _option("auto", _OPTIMIZATION, "bf16 arithmetic (weights stay fp32), fp32, or auto, the faster."),
     engine: str = _option("auto", _OPTIMIZATION, "Forward: auto, tree (each prompt once) or padded (plain)."),
     token_budget: int = _option(
         2048, _OPTIMIZATION, "Tokens of a micro-batch; bounds the memory, changes nothing else."

@@ -33,7 +33,9 @@ def sample(
     max_new_tokens: Annotated[int, typer.Option(help="Length limit of an answer.")] = 64,
     temperature: Annotated[float, typer.Option(help="1 samples from the model itself.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    precision: Annotated[Literal["bf16", "fp32"], typer.Option(help="Arithmetic.")] = "bf16",
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"], typer.Option(help="Arithmetic; auto takes bf16 where it is faster.")
+    ] = "auto",
     token_budget: Annotated[
         int, typer.Option(help="Tokens of answers drawn together, prompts included; bounds the memory.")
     ] = 24576,
@@ -51,6 +53,7 @@ def sample(
 
     from safetyvalve.generation import PoolSettings, draw_pool, ready_prompts
     from safetyvalve.models import load_model
+    from safetyvalve.precision import settled
     from safetyvalve.trees import weights_hash
 
     asked = _prompts(prompts, data)
@@ -59,7 +62,7 @@ def sample(
     _to_gpu(loaded)
     ready = ready_prompts(asked, loaded, tokenizer, max_new_tokens=max_new_tokens)[:max_prompts]
     name = Path(model).resolve().name if Path(model).is_dir() else model
-    settings = PoolSettings(name, weights_hash(loaded), n, max_new_tokens, temperature, seed, precision)
+    settings = PoolSettings(name, weights_hash(loaded), n, max_new_tokens, temperature, seed, settled(precision))
     with tqdm(total=n * len(ready), unit="answer", desc="sampling", file=sys.stderr) as bar:
         drawn = draw_pool(
             target,

@@ -16,6 +16,8 @@ import torch
 from safetyvalve.doctor.finding import Finding
 from safetyvalve.doctor.limits import Limits
 from safetyvalve.native import kernels
+from safetyvalve.precision import settled
+from safetyvalve.processor import this_processor
 
 __all__ = ["arithmetic", "compiled", "folders", "gpu", "memory", "processor"]
 
@@ -54,17 +56,19 @@ def arithmetic() -> Iterator[Finding]:
     rates = {name: _rate(dtype, device) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
     where = "GPU"
     if device.type == "cpu":
-        bf16 = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in _flags()]
-        where = f"{torch.backends.cpu.get_cpu_capability()}, {' and '.join(bf16) or 'no bf16 instructions'}"
+        known = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in this_processor().instructions]
+        where = f"{torch.backends.cpu.get_cpu_capability()}, {' and '.join(known) or 'no bf16 instructions'}"
     measured = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in rates.items())
-    if rates["bf16"] > 1.1 * rates["fp32"]:
-        yield Finding("arithmetic", "ok", f"{where}; {measured}: --precision bf16, the default, is the faster one")
+    faster = "bf16" if rates["bf16"] > 1.1 * rates["fp32"] else "fp32"
+    taken = settled("auto")
+    if taken == faster:
+        yield Finding("arithmetic", "ok", f"{where}; {measured}: --precision auto, the default, takes {taken}")
     else:
         yield Finding(
             "arithmetic",
             "note",
-            f"{where}; {measured}: bf16 gains nothing",
-            "Train with --precision fp32, which is exact and here as fast.",
+            f"{where}; {measured}: --precision auto, the default, takes {taken}, which is not the faster one here",
+            f"Train with --precision {faster}.",
         )
 
 
@@ -94,12 +98,6 @@ def _rate(dtype: torch.dtype, device: torch.device, *, size: int = 1024, seconds
         else:
             best = min(best, time.perf_counter() - started)
     return 2 * size**3 / best / 1e9
-
-
-def _flags() -> set[str]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
-    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
 def memory(limits: Limits) -> Iterator[Finding]:

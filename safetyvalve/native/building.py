@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch  # noqa: F401  # before the kernels: they then share its OpenMP threads
 
 from safetyvalve.folders import cache_folder
+from safetyvalve.processor import this_processor
 
 __all__ = ["SWITCH", "Kernels", "kernels"]
 
@@ -76,7 +77,8 @@ def _version(compiler: bytes) -> str:
     for source in sorted(_SOURCES.iterdir()):
         digest.update(source.read_bytes())
     digest.update(compiler)
-    digest.update(_processor().encode())
+    # What the compiler makes code for: a cache may move to another machine.
+    digest.update(" ".join(sorted(this_processor().instructions)).encode())
     return digest.hexdigest()[:16]
 
 
@@ -102,13 +104,6 @@ def _loaded(compiler: list[str], made: Path) -> ctypes.CDLL:
         library = ctypes.CDLL(str(out))  # before it is kept
         out.replace(made)  # another process may have been as fast
     return library
-
-
-def _processor() -> str:
-    """What the compiler makes code for: a cache may move to another machine."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "unknown")
 
 
 def _short(error: Exception) -> str:

@@ -22,6 +22,7 @@ import yaml
 from safetyvalve.account import account
 from safetyvalve.errors import RunError, shorten
 from safetyvalve.native import kernels
+from safetyvalve.processor import this_processor
 from safetyvalve.training.disk import explain_full_disk
 
 __all__ = ["RunFolder", "environment", "read_config"]
@@ -219,7 +220,7 @@ def environment(*, seed: int, data_sha256: str, weights_sha256: str, train_ids: 
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "processor": _processor(),
+        "processor": this_processor().name,
         "cpu_cores": psutil.cpu_count(logical=False),
         "torch_threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -238,12 +239,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 
 from safetyvalve.errors import UsageError
+from safetyvalve.precision import PRECISIONS, autocast_of, settled
 
 __all__ = ["ALL_LINEAR", "LEARNING_RATES", "SCHEDULES", "Checkpointing", "FineTuning", "Optimization"]
 
 Schedule = Literal["constant", "linear", "cosine"]
 SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 _MEMORY = ("normal", "low")
-_PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Optimization:
     schedule: Schedule = "constant"
     max_grad_norm: float = 1.0
     weight_decay: float = 0.0
-    precision: str = "bf16"
-    """``bf16`` keeps fp32 parameters and computes in bf16 by autocast; ``fp32`` computes in fp32."""
+    precision: str = "auto"
+    """``bf16`` keeps fp32 parameters and computes in bf16 by autocast; ``fp32`` computes in fp32; ``auto`` is the
+    faster one here, see :func:`safetyvalve.precision.settled`."""
     engine: str = "auto"
     token_budget: int = 2048
     """Tokens of a micro-batch; bounds the memory and changes nothing else."""
@@ -56,19 +57,18 @@ class Optimization:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be a finite number of at least 0.")
         if self.seed >= 2**32:
             raise UsageError(f"seed is {self.seed}; it must be below {2**32}.")
-        for name, table in (("schedule", SCHEDULES), ("precision", _PRECISIONS), ("memory", _MEMORY)):
+        for name, table in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("memory", _MEMORY)):
             if getattr(self, name) not in table:
                 raise UsageError(f"{name} is '{getattr(self, name)}'; accepted: {', '.join(table)}.")
 
     def resolved(self, fine_tuning: FineTuning) -> Optimization:
-        """With the learning rate that it leaves open."""
-        if self.learning_rate is not None:
-            return self
-        return replace(self, learning_rate=LEARNING_RATES[fine_tuning.fine_tune])
+        """With the learning rate and the precision that it leaves open."""
+        rate = LEARNING_RATES[fine_tuning.fine_tune] if self.learning_rate is None else self.learning_rate
+        return replace(self, learning_rate=rate, precision=settled(self.precision))
 
     @property
     def autocast(self) -> torch.dtype | None:
-        return _PRECISIONS[self.precision]
+        return autocast_of(self.precision)
 
 
 FINE_TUNINGS = ("full", "lora", "qlora")

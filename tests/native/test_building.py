@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from safetyvalve.native import Kernels, building
+from safetyvalve.processor import Processor
 
 CODE = """
 import torch
@@ -186,7 +187,7 @@ class TestKeeping:
 
     def test_another_processor(self, builds: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         anew()
-        monkeypatch.setattr(building, "_processor", lambda: "flags: fpu")
+        monkeypatch.setattr(building, "this_processor", lambda: Processor("another", frozenset({"fpu"})))
         anew()
         assert len(builds.read_text().splitlines()) == len(list(cache.iterdir())) == 2
 

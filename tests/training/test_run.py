@@ -186,7 +186,7 @@ def test_a_scorer_may_give_an_array(model_folder: str, data_file: Path, tmp_path
     [
         (Optimization, {"steps": 0}, "steps is 0"),
         (Optimization, {"learning_rate": -1e-5}, "learning_rate is -1e-05"),
-        (Optimization, {"precision": "fp8"}, "precision is 'fp8'; accepted: fp32, bf16"),
+        (Optimization, {"precision": "fp8"}, "precision is 'fp8'; accepted: auto, bf16, fp32"),
         (Optimization, {"schedule": "step"}, "schedule is 'step'"),
         (Optimization, {"warmup_share": 2}, "warmup_share is 2"),
         (Optimization, {"weight_decay": float("nan")}, "weight_decay is nan"),

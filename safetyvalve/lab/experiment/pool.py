@@ -35,7 +35,6 @@ from safetyvalve.trees import weights_hash
 __all__ = [
     "Division",
     "Pool",
-    "autocast_of",
     "divide",
     "make_pool",
     "ordered_pairs",
@@ -90,11 +89,6 @@ class Division(NamedTuple):
 def prompt_id(prompt: Sequence[Message]) -> str:
     """Content hash of a prompt."""
     return content_hash([[m.role, m.content] for m in prompt])
-
-
-def autocast_of(settings: LabSettings) -> torch.dtype | None:
-    """What forwards that are not trained through compute in."""
-    return torch.bfloat16 if settings.precision == "bf16" else None
 
 
 def make_pool(folder: Path, settings: LabSettings, prompts: Sequence[Prompt], gold: Gold, progress: Progress) -> Pool:

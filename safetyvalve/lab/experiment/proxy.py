@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from safetyvalve.data import Prompt
 from safetyvalve.errors import DataError
 from safetyvalve.lab.experiment.gold import score_members
-from safetyvalve.lab.experiment.pool import Division, Pool, autocast_of, ordered_pairs, save_divided
+from safetyvalve.lab.experiment.pool import Division, Pool, ordered_pairs, save_divided
 from safetyvalve.lab.experiment.settings import LabSettings
 from safetyvalve.lab.experiment.stages import Row, by_id, stage
+from safetyvalve.precision import autocast_of
 from safetyvalve.rewards import RewardModel, aggregate, load_reward
 from safetyvalve.training import DataSource, ModelSource, Optimization, Progress
 from safetyvalve.training.reward import Ensemble, RewardSettings, Uncertainty, train_reward
@@ -44,7 +45,7 @@ class Proxy:
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[list[float] | None]:
         """Each answer's rewards by the members."""
         self._model = self._model or load_reward(str(self.folder))
-        return listed(score_members(self._model, prompts, answers, autocast=autocast_of(self.settings)))
+        return listed(score_members(self._model, prompts, answers, autocast=autocast_of(self.settings.precision)))
 
     def aggregated(self, method: str, members: Sequence[list[float] | None]) -> list[float | None]:
         """``mean`` or ``pessimistic`` of each answer's rewards."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from safetyvalve.errors import RunError, UsageError
 from safetyvalve.hashing import content_hash
+from safetyvalve.precision import settled
 from safetyvalve.rewards.scores import check_aggregation
 
 __all__ = ["BEST_OF_N", "GOLD_FILE", "LAB_FILE", "METHODS", "POLICIES", "PRESETS", "LabSettings", "read_lab"]
@@ -67,11 +68,13 @@ class LabSettings:
     learning_rate: float = 2e-4
     beta: float = 0.01
     eta: float = 0.05
-    precision: str = "bf16"
+    precision: str = "auto"
+    """As :func:`safetyvalve.precision.settled`, which is what is kept."""
     methods: tuple[str, ...] = tuple(METHODS)
     pool_seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", settled(self.precision))
         for name, least in _LEAST.items():
             if (value := getattr(self, name)) < least:
                 raise UsageError(f"{name} is {value}; it must be at least {least}.")

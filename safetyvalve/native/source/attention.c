@@ -10,12 +10,13 @@
 #include "lanes.h"
 
 enum {
-    QUERIES = 48,   /* of a piece; a multiple of ROWS */
+    QUERIES = 36,   /* of a piece; a multiple of ROWS */
     FIXED_COST = 3, /* of a piece, next to one for each panel of keys */
 };
 
 typedef struct {
-    int64_t start, queries, pieces, keys, length; /* length: of what holds keys, with room for whole panels and slivers */
+    int64_t start, queries, pieces, keys;
+    int64_t length; /* of what holds keys, with room for whole panels and blocks */
     const int64_t *ranges, *ranges_end;
     const void *bias; /* [query, key] */
     int64_t *first, *last; /* [piece]: panels of keys that are seen */
@@ -30,13 +31,12 @@ typedef struct {
     Tile *tiles;
     float *sums;       /* [thread + key head, token, keys' and values' gradients] */
     uint8_t *has_sums; /* [thread, key head] */
-    char *scratch;
+    uintptr_t scratch;
     int64_t scratch_bytes;
 } Row;
 
 typedef struct {
-    float *query, *above;               /* slivers [ROWS queries][width][ROWS] */
-    float *query_panels, *above_panels; /* [width / WIDE][query][WIDE] */
+    float *query, *above;               /* [query][width]; query times the scaling */
     float *keys_turned, *values_turned; /* [key / WIDE][width][WIDE] */
     float *key_panels, *value_panels;   /* [width / WIDE][length][WIDE] */
     float *weights, *slopes;            /* [query][length] */
@@ -54,7 +54,8 @@ INLINE void copy_keys(const Row *row, const Tile *tile, int64_t column, float *t
         place += range[1] - range[0];
     }
     for (int64_t panel = 0; to_panels && panel < row->width / WIDE; panel++)
-        memset(to_panels + (panel * tile->length + place) * WIDE, 0, sizeof(float) * (size_t)((tile->length - place) * WIDE));
+        memset(to_panels + (panel * tile->length + place) * WIDE, 0,
+               sizeof(float) * (size_t)((tile->length - place) * WIDE));
     place = 0;
     for (const int64_t *range = tile->ranges; to_turned && range < tile->ranges_end; range += 2)
         for (int64_t key = range[0]; key < range[1]; key++, place++)
@@ -66,33 +67,25 @@ INLINE void copy_keys(const Row *row, const Tile *tile, int64_t column, float *t
             to_turned[(place / WIDE * row->width + i) * WIDE + place % WIDE] = 0;
 }
 
-/* Slivers of up to QUERIES rows. */
-INLINE void copy_rows(const void *array, int64_t stride, int64_t count, int64_t width, float factor, float *to, int bf16)
-{
-    for (int64_t at = 0; at < count; at += ROWS)
-        turned(from(array, at * stride, bf16), stride, count - at < ROWS ? count - at : ROWS, width, ROWS, factor,
-               to + at * width, bf16);
-}
-
-/* Products of slivers and turned keys. */
-static void all_scores(const float *slivers, const float *keys, int64_t count, int64_t first, int64_t last, int64_t width,
-                       int64_t length, float *to)
+/* Products of queries, or of what is above them, and turned keys or values. */
+static void all_scores(const float *states, const float *keys, int64_t count, int64_t first, int64_t last,
+                       int64_t width, int64_t length, float *to)
 {
     for (int64_t panel = first; panel < last; panel++)
         for (int64_t at = 0; at < count; at += ROWS)
-            block(slivers + at * width, 1, ROWS, keys + panel * width * WIDE, width, to + at * length + panel * WIDE, length,
-                  0);
+            block(states + at * width, width, 1, keys + panel * width * WIDE, WIDE, width,
+                  to + at * length + panel * WIDE, length, 0);
 }
 
 /* Sums over keys, [query][length] @ panels, times a factor a query (or one for all). */
-INLINE void over_keys(const Row *row, const float *weights, const float *right, int64_t count, int64_t first, int64_t last,
-                      int64_t length, const float *factors, float factor, const Scratch *s, void *to, int64_t stride,
-                      int bf16)
+INLINE void over_keys(const Row *row, const float *weights, const float *right, int64_t count, int64_t first,
+                      int64_t last, int64_t length, const float *factors, float factor, const Scratch *s, void *to,
+                      int64_t stride, int bf16)
 {
     for (int64_t column = 0; column < row->width; column += WIDE)
         for (int64_t at = 0; at < count; at += ROWS) {
             block(weights + at * length + first * WIDE, length, 1, right + (column * length + first * WIDE * WIDE),
-                  (last - first) * WIDE, s->edge, WIDE, 0);
+                  WIDE, (last - first) * WIDE, s->edge, WIDE, 0);
             for (int64_t i = 0; i < ROWS && at + i < count; i++)
                 for (int64_t j = 0; j < WIDE; j++)
                     store(to, (at + i) * stride + column + j,
@@ -107,8 +100,8 @@ INLINE void forward_piece(const Row *row, const Tile *tile, int64_t head, int64_
     const int64_t first = tile->first[piece], last = tile->last[piece], start = tile->start + at;
     const int64_t begin = first * WIDE, end = last * WIDE < tile->keys ? last * WIDE : tile->keys;
     float factors[QUERIES];
-    copy_rows(from(row->qkv, start * row->stride + head * width, bf16), row->stride, count, width, row->scaling, s->query,
-              bf16);
+    rows_of(from(row->qkv, start * row->stride + head * width, bf16), row->stride, count, QUERIES, width, row->scaling,
+            s->query, bf16);
     all_scores(s->query, s->keys_turned, count, first, last, width, length, s->weights);
     for (int64_t i = 0; i < count; i++) {
         float *scores = s->weights + i * length, best = -INFINITY, sum = 0;
@@ -140,9 +133,9 @@ INLINE void forward_piece(const Row *row, const Tile *tile, int64_t head, int64_
 static void over_queries(const Row *row, const float *weights, const float *right, int64_t count, int64_t first,
                          int64_t last, int64_t length, float *sums)
 {
-    for (int64_t column = 0; column < row->width; column += WIDE)
-        for (int64_t key = first * WIDE; key < last * WIDE; key += ROWS)
-            block(weights + key, 1, length, right + column * QUERIES, count, sums + key * 2 * row->width + column,
+    for (int64_t key = first * WIDE; key < last * WIDE; key += ROWS)
+        for (int64_t column = 0; column < row->width; column += WIDE)
+            block(weights + key, 1, length, right + column, row->width, count, sums + key * 2 * row->width + column,
                   2 * row->width, 1);
 }
 
@@ -156,10 +149,8 @@ INLINE void backward_piece(const Row *row, const Tile *tile, int64_t head, int64
     const void *query = from(row->qkv, start * row->stride + head * width, bf16);
     const void *above = from(row->grad_out, start * stride + head * width, bf16);
     const void *out = from(row->out_read, start * stride + head * width, bf16);
-    copy_rows(query, row->stride, count, width, row->scaling, s->query, bf16);
-    copy_rows(above, stride, count, width, 1, s->above, bf16);
-    panels(query, row->stride, count, width, QUERIES, 0, row->scaling, s->query_panels, bf16);
-    panels(above, stride, count, width, QUERIES, 0, 1, s->above_panels, bf16);
+    rows_of(query, row->stride, count, QUERIES, width, row->scaling, s->query, bf16);
+    rows_of(above, stride, count, QUERIES, width, 1, s->above, bf16);
     all_scores(s->query, s->keys_turned, count, first, last, width, length, s->weights);
     all_scores(s->above, s->values_turned, count, first, last, width, length, s->slopes);
     for (int64_t i = 0; i < count; i++) {
@@ -172,17 +163,17 @@ INLINE void backward_piece(const Row *row, const Tile *tile, int64_t head, int64
             along += load(above, i * stride + j, bf16) * load(out, i * stride + j, bf16);
 #pragma omp simd
         for (int64_t k = begin; k < end; k++) {
-            float apart = weights[k] + load(bias, k, bf16) - best; /* exact near the greatest, unlike one to the log sum */
+            float apart = weights[k] + load(bias, k, bf16) - best; /* exact near the greatest */
             weights[k] = exponential((apart > 0 ? 0 : apart) - log_sum); /* a NaN stays one */
             slopes[k] = weights[k] * (slopes[k] - along);
         }
-        for (int64_t k = end; k < padded; k++) /* slivers of keys may end beyond the last panel */
+        for (int64_t k = end; k < padded; k++) /* blocks of keys may end beyond the last panel */
             weights[k] = slopes[k] = 0;
     }
     over_keys(row, s->slopes, s->key_panels, count, first, last, length, NULL, row->scaling, s,
               from(row->grad_qkv, start * row->stride + head * width, bf16), row->stride, bf16);
-    over_queries(row, s->slopes, s->query_panels, count, first, last, length, s->sums);
-    over_queries(row, s->weights, s->above_panels, count, first, last, length, s->sums + width);
+    over_queries(row, s->slopes, s->query, count, first, last, length, s->sums);
+    over_queries(row, s->weights, s->above, count, first, last, length, s->sums + width);
 }
 
 /* A tile's sums to this thread's sums of the row. */
@@ -234,8 +225,8 @@ INLINE void read_bias(const Tile *tile, int64_t piece, int bf16)
     tile->last[piece] = (last + WIDE - 1) / WIDE;
 }
 
-/* This thread's part of the work: consecutive pieces of all heads and tiles, by key head, so that few threads add to the
-   same sums. */
+/* This thread's part of the work: consecutive pieces of all heads and tiles, by key head, so that few threads add to
+   the same sums. */
 INLINE void work(const Row *row, int64_t thread, const Scratch *s, int bf16)
 {
     int64_t total = 0, done = 0;
@@ -272,22 +263,20 @@ INLINE void work(const Row *row, int64_t thread, const Scratch *s, int bf16)
 }
 
 /* Memory is laid out twice: from address 0 to learn how much it takes, and then where it is. */
-static void *take(char **at, int64_t bytes)
+static void *take(uintptr_t *at, int64_t bytes)
 {
-    void *here = bytes ? *at : NULL;
-    *at += (bytes + 63) / 64 * 64;
+    void *here = bytes ? (void *)*at : NULL;
+    *at += ((uintptr_t)bytes + 63) / 64 * 64;
     return here;
 }
 
-static Scratch lay_out_scratch(const Row *row, char **at)
+static Scratch lay_out_scratch(const Row *row, uintptr_t *at)
 {
     const int64_t one = sizeof(float), queries = QUERIES * row->width * one, keys = row->longest * row->width * one;
     const int64_t backward = row->grad_out != NULL, weights = QUERIES * row->longest * one;
     return (Scratch){
         .query = take(at, queries),
         .above = take(at, queries * backward),
-        .query_panels = take(at, queries * backward),
-        .above_panels = take(at, queries * backward),
         .keys_turned = take(at, keys),
         .values_turned = take(at, keys * backward),
         .key_panels = take(at, keys * backward),
@@ -299,9 +288,9 @@ static Scratch lay_out_scratch(const Row *row, char **at)
     };
 }
 
-static void lay_out(Row *row, char **at, const int64_t *tiles, const int64_t *ranges, int bf16)
+static void lay_out(Row *row, uintptr_t *at, const int64_t *tiles, const int64_t *ranges, int bf16)
 {
-    const int places = *at != NULL;
+    const int places = *at != 0;
     const int64_t sums = row->tokens * 2 * row->width * (int64_t)sizeof(float);
     row->tiles = take(at, row->n_tiles * (int64_t)sizeof(Tile));
     for (int64_t i = 0; i < row->n_tiles; i++, tiles += 5) {
@@ -321,10 +310,10 @@ static void lay_out(Row *row, char **at, const int64_t *tiles, const int64_t *ra
     row->has_sums = take(at, row->threads * row->key_heads);
     row->sums = take(at, row->grad_out ? (row->threads + row->key_heads) * sums : 0);
     row->scratch = *at;
-    char *end = row->scratch;
+    uintptr_t end = row->scratch;
     lay_out_scratch(row, &end);
-    row->scratch_bytes = end - row->scratch;
-    *at += row->scratch_bytes * row->threads;
+    row->scratch_bytes = (int64_t)(end - row->scratch);
+    *at += (uintptr_t)(row->scratch_bytes * row->threads);
 }
 
 static int attend(Row *row, const int64_t *tiles, const int64_t *ranges, int64_t bf16)
@@ -333,17 +322,18 @@ static int attend(Row *row, const int64_t *tiles, const int64_t *ranges, int64_t
         return -1;
     row->group = row->heads / row->key_heads;
     row->threads = row->threads < 1 ? 1 : row->threads;
-    char *bytes = NULL;
+    uintptr_t bytes = 0;
     lay_out(row, &bytes, tiles, ranges, bf16 != 0);
-    char *memory = aligned_alloc(64, (size_t)(bytes - (char *)NULL)), *at = memory;
+    char *memory = aligned_alloc(64, bytes);
     if (!memory)
         return -1;
+    uintptr_t at = (uintptr_t)memory;
     lay_out(row, &at, tiles, ranges, bf16 != 0);
     memset(row->has_sums, 0, (size_t)(row->threads * row->key_heads));
 #pragma omp parallel num_threads((int)row->threads)
     {
         const int64_t thread = omp_get_thread_num();
-        char *own = row->scratch + thread * row->scratch_bytes;
+        uintptr_t own = row->scratch + (uintptr_t)(thread * row->scratch_bytes);
         const Scratch scratch = lay_out_scratch(row, &own);
         for (int64_t i = 0; i < row->n_tiles; i++)
 #pragma omp for schedule(static) nowait

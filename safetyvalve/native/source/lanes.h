@@ -1,7 +1,7 @@
-/* Small fp32 products in the vectors that the processor has, for sizes that are left to torch at a loss.
+/* Small fp32 products in the vectors that the processor has.
 
-   A product's left operand is read value by value, its right one in panels of WIDE columns, [inner][WIDE]; the sums of
-   ROWS x WIDE stay in registers. */
+   A product's left operand is read value by value, its right one WIDE columns at a time, and the sums of ROWS x WIDE
+   stay in registers. */
 #ifndef SAFETYVALVE_LANES_H
 #define SAFETYVALVE_LANES_H
 
@@ -17,16 +17,14 @@ enum { WIDE = 2 * LANES };
 
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-/* A panel or sliver: `count` of `most` rows of an array, `depth` values of each, as [depth][most]. The rest are zeros. */
-INLINE void turned(const void *array, int64_t stride, int64_t count, int64_t depth, int64_t most, float factor,
-                   float *to, int bf16)
+/* `count` of `most` rows of an array as [row][width], times a factor; the rest are zeros. */
+INLINE void rows_of(const void *array, int64_t stride, int64_t count, int64_t most, int64_t width, float factor,
+                    float *to, int bf16)
 {
     for (int64_t row = 0; row < count; row++)
-        for (int64_t i = 0; i < depth; i++)
-            to[i * most + row] = load(array, row * stride + i, bf16) * factor;
-    for (int64_t row = count; row < most; row++)
-        for (int64_t i = 0; i < depth; i++)
-            to[i * most + row] = 0;
+        for (int64_t i = 0; i < width; i++)
+            to[row * width + i] = load(array, row * stride + i, bf16) * factor;
+    memset(to + count * width, 0, sizeof(float) * (size_t)((most - count) * width));
 }
 
 /* `rows` of an array [row][width] as panels [width / WIDE][`length`][WIDE], from row `first` of each panel. */
@@ -40,15 +38,16 @@ INLINE void panels(const void *array, int64_t stride, int64_t rows, int64_t widt
                     load(array, row * stride + panel * WIDE + i, bf16) * factor;
 }
 
-/* ROWS x WIDE of left @ right, or with `more` added to what is there. left[row * `row` + k * `inner`]. */
-INLINE void block(const float *left, int64_t row, int64_t inner, const float *right, int64_t depth, float *out,
-                  int64_t stride, int more)
+/* ROWS x WIDE of left @ right, or with `more` added to what is there. Values are at left[i * row + k * inner] and
+   right[k * next + j]. */
+INLINE void block(const float *left, int64_t row, int64_t inner, const float *right, int64_t next, int64_t depth,
+                  float *out, int64_t stride, int more)
 {
     lanes sum[ROWS][2];
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++)
         sum[i][0] = sum[i][1] = (lanes){0};
-    for (int64_t k = 0; k < depth; k++, left += inner, right += WIDE) {
+    for (int64_t k = 0; k < depth; k++, left += inner, right += next) {
         const lanes first = *(const lanes *)right, second = *(const lanes *)(right + LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; i++) {

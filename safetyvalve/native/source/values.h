@@ -1,5 +1,5 @@
-/* What the kernels that compute in fp32 share. Arrays hold bf16, as uint16_t, or float; what takes a `bf16` is inlined with
-   a constant there, so that each has one body and its loops no branches. */
+/* What the kernels that compute in fp32 share. Arrays hold bf16, as uint16_t, or float; what takes a `bf16` is inlined
+   with a constant there, so that each has one body and its loops no branches. */
 #ifndef SAFETYVALVE_VALUES_H
 #define SAFETYVALVE_VALUES_H
 

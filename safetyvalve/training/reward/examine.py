@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from safetyvalve.data import Message, PreferenceExample
 from safetyvalve.errors import DataError, UsageError
+from safetyvalve.precision import autocast_of, settled
 from safetyvalve.report import read_run
 from safetyvalve.rewards import (
     Aggregation,
@@ -66,7 +66,7 @@ class Examiner:
 
     Args:
         name: the run, its model/ folder, or any reward model with a folder.
-        precision: ``bf16`` or ``fp32`` arithmetic.
+        precision: ``bf16`` or ``fp32`` arithmetic, or ``auto``, the faster one here.
         token_budget: tokens computed together.
         progress: told how many of how many responses of a set are done.
 
@@ -75,7 +75,7 @@ class Examiner:
     """
 
     def __init__(
-        self, name: str, *, precision: str = "bf16", token_budget: int = 4096, progress: Told | None = None
+        self, name: str, *, precision: str = "auto", token_budget: int = 4096, progress: Told | None = None
     ) -> None:
         folder = reward_folder(name) or Path(name)
         if not folder.is_dir():
@@ -86,8 +86,8 @@ class Examiner:
         self.place = folder
         self.settings = settings_of_run(self.folder)
         self.aggregation = self.model.record.aggregation if self.model.record else Aggregation()
-        self.autocast = _arithmetic(precision)
-        self.scores_file = self.folder / f"scores-{precision}.jsonl"
+        self.autocast = autocast_of(precision)
+        self.scores_file = self.folder / f"scores-{settled(precision)}.jsonl"
         self.token_budget, self.progress = token_budget, progress
         self._train: list[PreferenceExample] = []
         self._held_out: _Columns | None = None
@@ -248,9 +248,3 @@ class Examiner:
 
 def _ids(items: Sequence[Item]) -> list[str]:
     return list(dict.fromkeys(item.id for item in items))
-
-
-def _arithmetic(precision: str) -> torch.dtype | None:
-    if precision not in ("bf16", "fp32"):
-        raise UsageError(f"--precision is '{precision}'; accepted: bf16, fp32.")
-    return torch.bfloat16 if precision == "bf16" else None

@@ -1,0 +1,39 @@
+"""What the system says of the processor."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Processor", "this_processor"]
+
+
+class Processor(NamedTuple):
+    """The first one; all are taken to be alike."""
+
+    name: str
+    instructions: frozenset[str]
+    """Names of instruction sets as Linux writes them, such as ``avx2``; empty elsewhere."""
+
+    @property
+    def bf16(self) -> bool:
+        """Whether it multiplies bf16 (x86, and ARM's name of it)."""
+        return not self.instructions.isdisjoint({"amx_bf16", "avx512_bf16", "bf16"})
+
+
+@cache
+def this_processor(info: Path = Path("/proc/cpuinfo")) -> Processor:
+    """Of this machine.
+
+    Args:
+        info: where Linux tells.
+    """
+    lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
+    told: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        told.setdefault(name.strip(), value.strip())
+    named = told.get("model name") or platform.processor() or platform.machine()
+    return Processor(named, frozenset(told.get("flags", told.get("Features", "")).split()))
