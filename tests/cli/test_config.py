@@ -14,6 +14,7 @@ import yaml
 
 from safetyvalve.cli import app, main
 from safetyvalve.cli.configured import RECORDED, options_of
+from safetyvalve.precision import settled
 from safetyvalve.training import RunSettings
 from tests.tiny import TEMPLATE, tiny_model, tiny_tokenizer
 
@@ -47,7 +48,7 @@ OTHER: dict[str, Any] = {
     "schedule": "cosine",
     "max_grad_norm": 0.5,
     "weight_decay": 0.01,
-    "precision": "fp32",
+    "precision": "fp32" if settled("auto") == "bf16" else "bf16",
     "engine": "padded",
     "memory": "low",
     "token_budget": 333,
