@@ -75,7 +75,12 @@ def run(folder: Path, regime: str, eta: float, seed: int) -> Path:
         ),
         objective=Objective("rpo", beta=beta, eta=eta),
         optimization=Optimization(
-            steps=steps, prompts_per_step=PROMPTS_PER_STEP, learning_rate=rate, token_budget=4096, seed=seed
+            precision="bf16",
+            steps=steps,
+            prompts_per_step=PROMPTS_PER_STEP,
+            learning_rate=rate,
+            token_budget=4096,
+            seed=seed,
         ),
         observation=Observation(every=steps, held_out_examples=32, prompts=PROBES, samples_per_prompt=1),
         scorer="quickstart-rubric",

@@ -54,7 +54,9 @@ from safetyvalve.training.reward import RewardSettings, resume_reward, train_rew
 SEEDS = (0, 1, 2)
 HELD_OUT = 200
 """Of the 320 prompts; 120 are left to train on."""
-REWARD = Optimization(steps=15, prompts_per_step=6, learning_rate=2e-5, schedule="linear", token_budget=2048)
+REWARD = Optimization(
+    precision="bf16", steps=15, prompts_per_step=6, learning_rate=2e-5, schedule="linear", token_budget=2048
+)
 STEPS, PROMPTS, BETA, RATE, REWARD_RATE = 50, 1, 0.05, 2e-4, 2e-5
 SAMPLES, TOKENS = 4, 24
 ARMS = {"with the adversary": 0.2, "without": 0.0}
@@ -143,7 +145,7 @@ def _settings(arm: str, source: DataSource, reward: Path, eta: float, seed: int)
         ),
         objective=Objective("maximin", beta=BETA),
         optimization=Optimization(
-            steps=STEPS, prompts_per_step=PROMPTS, learning_rate=RATE, token_budget=2048, seed=seed
+            precision="bf16", steps=STEPS, prompts_per_step=PROMPTS, learning_rate=RATE, token_budget=2048, seed=seed
         ),
         fine_tuning=FineTuning("lora"),
         observation=Observation(every=25, held_out_examples=8, prompts=16, samples_per_prompt=1, max_new_tokens=TOKENS),

@@ -159,7 +159,7 @@ def run(folder: Path, cell: Cell, seed: int, parts: Parts, model_name: str, rate
         folder=RunFolder(place),
         objective=Objective(cell.objective, cell.beta, cell.eta, cell.reduction),  # type: ignore[arg-type]
         optimization=Optimization(
-            steps=STEPS, prompts_per_step=PAIRS, learning_rate=rate, token_budget=BUDGET, seed=seed
+            precision="bf16", steps=STEPS, prompts_per_step=PAIRS, learning_rate=rate, token_budget=BUDGET, seed=seed
         ),
         observation=Observation(every=STEPS, held_out_examples=0, prompts=0),
         reference_cache=ReferenceCache(cache_folder() / "reference"),

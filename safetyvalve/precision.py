@@ -30,7 +30,8 @@ def settled(precision: str) -> str:
         return precision
     import torch  # only now: the command line shows its help without it
 
-    able = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else this_processor().bf16
+    gpu = torch.cuda.is_available()
+    able = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else this_processor().bf16
     return "bf16" if able else "fp32"
 
 

@@ -52,7 +52,7 @@ def engine_of(model: PreTrainedModel, trees: Sequence[Tree], o: Optimization, fo
         o: says what is wanted.
         found: what :meth:`ReferenceCache.compared` knows of an earlier run with these weights and data; None compares.
     """
-    if found is not None and o.engine != "padded":
+    if found is not None and o.engine in ("auto", "tree"):
         return EngineChoice("tree", found)
     return choose_engine(model, telling(trees), wanted=o.engine)
 

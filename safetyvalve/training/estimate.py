@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
@@ -42,6 +43,7 @@ from safetyvalve.training.run import train_policy
 from safetyvalve.training.stopwatch import SampledReference, Stopwatch, batch_tokens
 from safetyvalve.trees import EngineChoice, ReferenceCache, Tree, tokens_computed
 from safetyvalve.trees.copies import copied_bytes
+from safetyvalve.trees.decoder import own_layers
 
 __all__ = ["Estimate", "estimate_run", "evaluations", "kept_bytes", "predicted_peak"]
 
@@ -147,9 +149,11 @@ def estimate_run(
     measured, part = (_measured(held_out, sft, o.held_out_examples) for o in (observation, shortened))
     passed = [*trees, *(Tree(t.prompt_ids, t.response_ids) for t in joining), *measured]
     ask = time.perf_counter()
-    found = reference_cache.compared(model, passed, autocast=optimization.autocast)
-    asking = time.perf_counter() - ask
-    choice = engine_of(model, trees, optimization, found)
+    # An adapted policy's layers are the model's own, as in the run.
+    with nullcontext() if own_reference else own_layers():
+        found = reference_cache.compared(model, passed, autocast=optimization.autocast)
+        asking = time.perf_counter() - ask
+        choice = engine_of(model, trees, optimization, found)
     forward = Forward.of(choice.engine, optimization)
     standing = standing_bytes(model) if own_reference else weight_bytes(model)
     _check_activations_fit(model, trees, forward, optimization.prompts_per_step, standing=standing)
@@ -157,7 +161,8 @@ def estimate_run(
     hand_back()
     reset_peak()
     ask = time.perf_counter()
-    hit = reference_cache.holds(model, passed, engine=choice.engine, autocast=optimization.autocast)
+    with nullcontext() if own_reference else own_layers():
+        hit = reference_cache.holds(model, passed, engine=choice.engine, autocast=optimization.autocast)
     asking += time.perf_counter() - ask
     watch, reference = Stopwatch(forward, steps, _pool(joining, sft, optimization.seed)), SampledReference(found)
     launched = time.perf_counter()

@@ -34,7 +34,7 @@ class ReferenceCache:
     """Sums of reference log-probabilities a response, by tree.
 
     An entry's name is the hash of the weights, the tokens, the arithmetic (dtype, autocast, engine, kernels, source of
-    this package, versions of torch and transformers) and the format, so that whatever changes the numbers changes the
+    the forward, versions of torch and transformers) and the format, so that whatever changes the numbers changes the
     name.
 
     Args:
@@ -111,13 +111,15 @@ class ReferenceCache:
     ) -> str | None:
         """What was found when ``tree`` was compared with the plain forward, before :meth:`sums` left what it would now
         answer from disk; None where nothing is there."""
+        if not type(underlying(model)).__module__.startswith("transformers."):
+            return None  # code that came with the model may have changed, and is not in the name
         file = self._file(model, trees, "tree", autocast)
         if file is None or not file.exists():
             return None
         try:
             with safe_open(file, "pt") as entry:
                 return (entry.metadata() or {}).get("compared")
-        except SafetensorError:
+        except (SafetensorError, OSError):  # damaged, or taken away meanwhile
             return None
 
     def _file(
@@ -142,7 +144,8 @@ class ReferenceCache:
 def _source() -> bytes:
     """Hash of the code that computes them."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    package = Path(__file__).parents[1]
+    for file in [*sorted(package.glob("trees/*.py")), *sorted(package.glob("native/*.py")), package / "quantized.py"]:
         digest.update(file.read_bytes())
     return digest.digest()
 

@@ -25,7 +25,8 @@ from safetyvalve.training import (
     RunSettings,
     run_training,
 )
-from tests.tiny import tiny_model, tiny_tokenizer
+from safetyvalve.training.choosing import engine_of
+from tests.tiny import random_tree, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -254,3 +255,10 @@ def test_run_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("x")
     with pytest.raises(RunError, match="is not an empty folder"):
         RunFolder(tmp_path / "run")
+
+
+def test_what_was_found_does_not_excuse_an_unknown_engine() -> None:
+    with pytest.raises(UsageError, match="engine is 'fast'"):
+        engine_of(tiny_model(), [random_tree(3, 2)], Optimization(engine="fast"), "equal")
+    assert engine_of(tiny_model(), [random_tree(3, 2)], Optimization(engine="tree"), "equal").reason == "equal"
+    assert engine_of(tiny_model(), [random_tree(3, 2)], Optimization(engine="padded"), "equal").engine == "padded"

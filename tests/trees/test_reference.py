@@ -125,3 +125,12 @@ def test_other_code_is_asked_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert cache.compared(tiny_model(), TREES) is None
     ask(cache)
     assert not cache.hit
+
+
+def test_code_that_came_with_a_model_is_compared_each_time(tmp_path: Path) -> None:
+    """The same weights may belong to another forward tomorrow."""
+    cache, model = ReferenceCache(tmp_path), tiny_model()
+    ask(cache, compared="equal")
+    assert cache.compared(model, TREES) == "equal"
+    model.__class__ = type("Custom", (type(model),), {"__module__": "transformers_modules.custom"})
+    assert cache.compared(model, TREES) is None
