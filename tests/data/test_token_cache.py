@@ -10,6 +10,7 @@ import pytest
 from safetyvalve.data import Message, PreferenceExample, load_preferences, tokenize_example, tokenize_examples
 from safetyvalve.data import tokenizing as tokenizing_module
 from safetyvalve.data.schema import Comparison, Response
+from safetyvalve.data.tokenizing import render_prompt
 from safetyvalve.models import load_tokenizer
 from tests.tiny import tiny_tokenizer
 
@@ -46,6 +47,18 @@ def test_many_are_as_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenizing_module, "_TOGETHER", 2)
     tokenizer = tiny_tokenizer()
     assert tokenize_examples(EXAMPLES, tokenizer).examples == [tokenize_example(e, tokenizer) for e in EXAMPLES]
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+def test_ids_are_those_of_the_tokenizer_itself(limit: int | None) -> None:
+    """Also where its file has it cut every text, which the tokenizer's own call undoes."""
+    tokenizer = tiny_tokenizer()
+    if limit is not None:
+        tokenizer.backend_tokenizer.enable_truncation(limit)
+    (tokens,) = tokenize_examples(EXAMPLES[4:], tokenizer).examples
+    prompt = render_prompt(EXAMPLES[4].prompt, tokenizer)
+    assert list(tokens.prompt_ids) == tiny_tokenizer()(prompt, add_special_tokens=False)["input_ids"]
+    assert len(tokens.prompt_ids) > 3
 
 
 def test_second_time_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
