@@ -92,21 +92,50 @@ void sv_pack_transposed(const uint16_t *slopes, int64_t rows, int64_t columns, u
 {
     int64_t steps = (rows + BLOCK - 1) / BLOCK;
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t column = 0; column < columns; column += 16) /* as the product's threads share its rows */
-        for (int64_t step = 0; step < steps; step++) {
-            __m512i row[16];
-            for (int i = 0; i < 16; i++)
-                row[i] = row_pair(slopes, rows, columns, step * BLOCK + 2 * i, column);
-            transpose(row);
-            for (int i = 0; i < 16; i++)
-                _mm512_storeu_si512(out + (column / 16 * steps + step) * TILE + i * 32, row[i]);
-        }
+    for (int64_t first = 0; first < columns; first += BLOCK) /* as the product's threads share its rows */
+        for (int64_t step = 0; step < steps; step++)
+            for (int64_t column = first; column < first + BLOCK && column < columns; column += 16) { /* a line of each row */
+                __m512i row[16];
+                for (int i = 0; i < 16; i++)
+                    row[i] = row_pair(slopes, rows, columns, step * BLOCK + 2 * i, column);
+                transpose(row);
+                for (int i = 0; i < 16; i++)
+                    _mm512_storeu_si512(out + (column / 16 * steps + step) * TILE + i * 32, row[i]);
+            }
 }
 
-/* One 32 x 32 block of sums, from two runs of tiles and a panel. */
-static inline void block_product(const uint16_t *upper, const uint16_t *lower, const uint16_t *panel, int64_t steps,
-                                 float *sums)
+/* Where a finished block of sums goes, as far as the result has rows. */
+typedef struct {
+    const float *sums;
+    int64_t rows;
+    void *out;
+    const float *added;
+    int64_t at, stride; /* of the block's first row in out and added, and from one row to the next */
+    int narrow;
+} finished;
+
+static inline void store_row(const finished *f, int64_t i)
 {
+    int64_t at = f->at + i * f->stride;
+    __m512 low = _mm512_load_ps(f->sums + i * BLOCK), high = _mm512_load_ps(f->sums + i * BLOCK + 16);
+    if (f->added) {
+        low = _mm512_add_ps(low, _mm512_loadu_ps(f->added + at));
+        high = _mm512_add_ps(high, _mm512_loadu_ps(f->added + at + 16));
+    }
+    if (f->narrow) {
+        _mm512_storeu_si512((uint16_t *)f->out + at, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    } else {
+        _mm512_storeu_ps((float *)f->out + at, low);
+        _mm512_storeu_ps((float *)f->out + at + 16, high);
+    }
+}
+
+/* One 32 x 32 block of sums, from two runs of tiles and a panel. Rows of the block before are stored meanwhile, which
+   costs nothing beside the products. The panel is meant to stay in the first cache, the two runs to pass it by. */
+static inline void block_product(const uint16_t *upper, const uint16_t *lower, const uint16_t *panel, int64_t steps,
+                                 float *sums, const finished *before)
+{
+    int64_t rows_a_step = (BLOCK + steps - 1) / steps, row = 0;
     IN_MEMORY();
     _tile_zero(0);
     _tile_zero(1);
@@ -114,13 +143,15 @@ static inline void block_product(const uint16_t *upper, const uint16_t *lower, c
     _tile_zero(3);
     for (int64_t step = 0; step < steps; step++) {
         _tile_loadd(6, panel, 64);
-        _tile_loadd(4, upper, 64);
+        _tile_stream_loadd(4, upper, 64);
         _tile_loadd(7, panel + TILE, 64);
-        _tile_loadd(5, lower, 64);
+        _tile_stream_loadd(5, lower, 64);
         _tile_dpbf16ps(0, 4, 6);
         _tile_dpbf16ps(1, 4, 7);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
+        for (int64_t i = 0; i < rows_a_step && row < before->rows; i++)
+            store_row(before, row++);
         panel += 2 * TILE;
         upper += TILE;
         lower += TILE;
@@ -129,6 +160,7 @@ static inline void block_product(const uint16_t *upper, const uint16_t *lower, c
     _tile_stored(1, sums + 16, BLOCK * sizeof(float));
     _tile_stored(2, sums + 16 * BLOCK, BLOCK * sizeof(float));
     _tile_stored(3, sums + 16 * BLOCK + 16, BLOCK * sizeof(float));
+    IN_MEMORY();
 }
 
 /* 16 rows of the left operand as tiles, with zeros for those past the last. */
@@ -139,26 +171,6 @@ static inline void left_tiles(const uint16_t *left, int64_t stride, int64_t here
             _mm512_storeu_si512(out + step * TILE + i * BLOCK, i < here
                                     ? _mm512_loadu_si512(left + i * stride + step * BLOCK)
                                     : _mm512_setzero_si512());
-}
-
-/* A block of sums to its place `at` in the result, as far as the result has rows. */
-static inline void store_block(const float *sums, int64_t rows, void *out, int64_t at, int64_t stride, int64_t narrow,
-                               const float *added)
-{
-    rows = rows < BLOCK ? rows : BLOCK;
-    for (int64_t i = 0; i < rows; i++, at += stride) {
-        __m512 low = _mm512_load_ps(sums + i * BLOCK), high = _mm512_load_ps(sums + i * BLOCK + 16);
-        if (added) {
-            low = _mm512_add_ps(low, _mm512_loadu_ps(added + at));
-            high = _mm512_add_ps(high, _mm512_loadu_ps(added + at + 16));
-        }
-        if (narrow) {
-            _mm512_storeu_si512((uint16_t *)out + at, (__m512i)_mm512_cvtne2ps_pbh(high, low));
-        } else {
-            _mm512_storeu_ps((float *)out + at, low);
-            _mm512_storeu_ps((float *)out + at + 16, high);
-        }
-    }
 }
 
 /* How many of `threads` share the rows, the others sharing the columns. All of them where there are rows enough: then
@@ -203,18 +215,26 @@ static void multiply(const product *p, int64_t first, int64_t last, int64_t firs
     int64_t kept = CACHED / (2 * p->span * (int64_t)sizeof(uint16_t)); /* blocks of rows */
     const float *added = first ? p->total : p->added;
     int more = last < p->steps;
-    float sums[BLOCK * BLOCK] __attribute__((aligned(64)));
+    float sums[2][BLOCK * BLOCK] __attribute__((aligned(64)));
+    finished before = {.rows = 0};
+    int turn = 0;
     kept = kept < 1 ? 1 : kept;
     for (int64_t chunk = first_block; chunk < last_block; chunk += kept) {
         int64_t chunk_end = chunk + kept < last_block ? chunk + kept : last_block;
         for (int64_t panel = first_panel; panel < last_panel; panel++)
-            for (int64_t block = chunk; block < chunk_end; block++) {
+            for (int64_t block = chunk; block < chunk_end; block++, turn = !turn) {
                 const uint16_t *upper = left + 2 * block * p->span;
-                block_product(upper, upper + p->span, p->right + (panel * p->steps + first) * 2 * TILE, last - first, sums);
-                store_block(sums, p->rows - block * BLOCK, more ? p->total : p->out,
-                            block * BLOCK * columns + panel * BLOCK, columns, more ? 0 : p->narrow, added);
+                int64_t rows = p->rows - block * BLOCK;
+                block_product(upper, upper + p->span, p->right + (panel * p->steps + first) * 2 * TILE, last - first,
+                              sums[turn], &before);
+                before = (finished){.sums = sums[turn], .rows = rows < BLOCK ? rows : BLOCK,
+                                    .out = more ? p->total : p->out, .added = added,
+                                    .at = block * BLOCK * columns + panel * BLOCK, .stride = columns,
+                                    .narrow = !more && p->narrow};
             }
     }
+    for (int64_t row = 0; row < before.rows; row++)
+        store_row(&before, row);
 }
 
 /* Tiles of steps `first` to `last` for some blocks of rows. */
