@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.speed.guard import fallen
-from benchmarks.speed.record import merged, row_of
+from benchmarks.speed.measuring import peak_over
+from benchmarks.speed.record import Rounds, merged, row_of
 from benchmarks.speed.table import table
 from benchmarks.speed.workloads import WORKLOADS
+from safetyvalve.errors import UsageError
 
 MACHINE: dict[str, Any] = {
     "hardware": {"processor": "a processor", "cores": 2, "instructions": ["avx2"], "kernels": "compiled"},
@@ -21,9 +24,8 @@ def rounds(ours: list[float], peer: list[float]) -> dict[str, Any]:
     """Of 8 pairs; 100 operations in all on a machine of 50 a second."""
     about = {"units": 8, "threads": 2, "settings": {}, "data": "0", "operations": 100}
     return {
-        "ours": [{"seconds": s, "memory": 10 + i} for i, s in enumerate(ours)],
+        "ours": [{"seconds": s, "memory": 10 + i, "operations_per_second": 50.0} for i, s in enumerate(ours)],
         "trl": [{"seconds": s, "memory": 48} for s in peer],
-        "peak": [{"operations_per_second": 50.0} for _ in ours],
         "about": {"ours": about, "trl": about},
     }
 
@@ -32,9 +34,24 @@ def test_row() -> None:
     row = row_of(WORKLOADS["hh_pairs_bf16"], rounds([8, 16, 10], [80, 96, 88]))
     assert (row["ours"], row["peer"]) == (10 / 8, 88 / 8)
     assert row["ratio"] == pytest.approx(8.8)
-    assert row["spread"] == {"ours": [1, 2], "peer": [10, 12], "ratio": [6, 10]}
+    assert row["spread"] == {"ours": [1, 2], "peer": [10, 12], "ratio": [6, 10], "utilisation": [0.125, 0.25]}
     assert row["peak_memory_ratio"] == 12 / 48
     assert row["utilisation"] == pytest.approx(100 / (50 * 10))
+
+
+def test_peak_while_steps_ran() -> None:
+    """A second at 4 and three at the mean of 4 and 8."""
+    assert peak_over([1, 3], [4, 4, 8]) == pytest.approx((4 + 3 * 6) / 4)
+
+
+def test_rounds_of_another_machine_are_not_gone_on_with(tmp_path: Path) -> None:
+    file = tmp_path / "results.partial"
+    Rounds(file, keep=False, machine=MACHINE).add("hh_pairs_bf16", "ours", {"seconds": 1.0}, {})
+    assert Rounds(file, keep=True, machine=MACHINE).of("hh_pairs_bf16")["ours"] == [{"seconds": 1.0}]
+    other = MACHINE | {"versions": {"torch": "3"}}
+    with pytest.raises(UsageError, match="leave out --resume"):
+        Rounds(file, keep=True, machine=other).of("hh_pairs_bf16")
+    assert Rounds(file, keep=True, machine=other).of("hh_pairs_fp32") == {}
 
 
 def test_guard() -> None:

@@ -19,6 +19,7 @@ from benchmarks.speed.guard import fallen
 from benchmarks.speed.record import Rounds, about_machine, merged, row_of
 from benchmarks.speed.sides import Side
 from benchmarks.speed.workloads import HH, WORKLOADS, Workload
+from safetyvalve.errors import UsageError
 
 RESULTS = Path(__file__).parents[1] / "results.json"
 ROUNDS = 3
@@ -38,13 +39,16 @@ def main() -> None:
     options = parser.parse_args()
     if options.examples is not None and options.out == RESULTS:
         parser.error("--examples changes the work, so that it needs an --out of its own")
-    partial = Rounds(options.out.with_suffix(".partial"), keep=options.resume)
     recorded = json.loads(options.out.read_text()) if options.out.exists() else {}
     machine = about_machine()
+    partial = Rounds(options.out.with_suffix(".partial"), keep=options.resume, machine=machine)
     failed = False
     for name in options.only or WORKLOADS:
         workload = WORKLOADS[name]
-        measure(workload, options.examples or workload.examples, options.rounds, options.hh, partial)
+        try:
+            measure(workload, options.examples or workload.examples, options.rounds, options.hh, partial)
+        except UsageError as error:
+            sys.exit(str(error))
         row = row_of(workload, partial.of(name))
         print(
             f"{name}: ratio {row['ratio']:.2f} (goal {workload.goal:g}), memory {row['peak_memory_ratio']:.2f}",
@@ -62,17 +66,17 @@ def main() -> None:
 
 def measure(workload: Workload, examples: int, rounds: int, hh: Path, partial: Rounds) -> None:
     """Rounds that are not there yet, one of each side in turn."""
-    names = ("ours", workload.peer, "peak")
+    names = ("ours", workload.peer)
     missing = rounds - len(partial.of(workload.name).get("ours", []))
     if missing <= 0:
         return
     sides = {name: Side(name, workload, examples, hh) for name in names}
     try:
-        if len({side.about["data"] for side in sides.values() if "data" in side.about}) != 1:
+        if len({side.about["data"] for side in sides.values()}) != 1:
             sys.exit(f"{workload.name}: the sides do not have the same data.")
         for number in range(missing + 1):
             done = {name: side.round(warm=number == 0) for name, side in sides.items()}
-            text = ", ".join(f"{n} {d['seconds']:.1f} s" for n, d in done.items() if "seconds" in d)
+            text = ", ".join(f"{n} {d['seconds']:.1f} s" for n, d in done.items())
             print(f"{workload.name} {'warm-up' if number == 0 else f'round {number}'}: {text}", flush=True)
             if number:
                 for name, figures in done.items():

@@ -13,7 +13,7 @@ SLACK = 0.15
 def fallen(name: str, row: dict[str, Any], machine: dict[str, Any], recorded: dict[str, Any]) -> str | None:
     """What to say where the ratio has fallen; None where it has not, or where the record is of another processor."""
     before = recorded.get(name)
-    if before is None or before["hardware"] != machine["hardware"]:
+    if before is None or before.get("hardware") != machine["hardware"]:
         return None
     least = (1 - SLACK) * before["ratio"]
     if row["ratio"] >= least:

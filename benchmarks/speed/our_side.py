@@ -16,6 +16,7 @@ from safetyvalve.data import TokenizedExample
 from safetyvalve.models import load_model
 from safetyvalve.rewards import RewardModel, load_start
 from safetyvalve.training import Forward, Objective, PolicyTrainer, ReferencedExample
+from safetyvalve.training.peak import GemmPeak
 from safetyvalve.training.reward.examples import RewardExample
 from safetyvalve.training.reward.settings import Learning
 from safetyvalve.training.reward.trainer import RewardTrainer
@@ -51,7 +52,8 @@ class _Training(_Prepared):
     def __init__(self, workload: Workload, count: int, hh: Path, *, padded: bool) -> None:
         super().__init__(workload, count, hh, padded=padded)
         examples = _referenced(self.model, self.tokens, self.trees, self.forward)
-        self.clock, self.scratch = Clock(), tempfile.TemporaryDirectory()
+        peak = GemmPeak(self.forward.autocast or torch.float32)
+        self.clock, self.scratch = Clock(peak), tempfile.TemporaryDirectory()
         steps = [self.trees[i : i + BATCH] for i in range(0, len(self.trees), BATCH)]
         self.about["operations"] = sum(work_of(self.model, step).training for step in steps)
         self.trainer = PolicyTrainer(
@@ -66,7 +68,7 @@ class _Training(_Prepared):
     def round(self, steps: int | None = None) -> dict[str, float]:
         self.trainer.args.max_steps = steps or -1
         self.trainer.train()
-        return {"seconds": self.clock.seconds, "memory": self.memory.above()}
+        return self.clock.figures | {"memory": self.memory.above()}
 
 
 class _Reward:
@@ -99,7 +101,7 @@ class _Reward:
     def round(self, steps: int | None = None) -> dict[str, float]:
         self.trainer.args.max_steps = steps or -1
         self.trainer.train()
-        return {"seconds": self.clock.seconds, "memory": self.memory.above()}
+        return self.clock.figures | {"memory": self.memory.above()}
 
 
 class _Reference(_Prepared):

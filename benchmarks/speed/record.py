@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from benchmarks.speed.workloads import Workload
+from safetyvalve.errors import UsageError
 from safetyvalve.native import kernels
 from safetyvalve.processor import this_processor
 
@@ -22,17 +23,35 @@ _PACKAGES = ("torch", "transformers", "trl", "accelerate", "numpy")
 
 
 class Rounds:
-    """Figures of every round so far, kept in a file: workload -> side -> list."""
+    """Figures of every round so far, kept in a file: workload -> side -> list.
 
-    def __init__(self, file: Path, *, keep: bool) -> None:
-        self.file = file
+    Args:
+        file: where they are kept.
+        keep: go on with what is there.
+        machine: that measures now, as :func:`about_machine` gives it.
+    """
+
+    def __init__(self, file: Path, *, keep: bool, machine: dict[str, Any]) -> None:
+        self.file, self.machine = file, machine
         self.all: dict[str, dict[str, Any]] = json.loads(file.read_text()) if keep and file.exists() else {}
 
     def of(self, workload: str) -> dict[str, Any]:
-        return self.all.get(workload, {})
+        """Its rounds.
+
+        Raises:
+            UsageError: they are of another machine or of other versions, so that a median over old and new ones is of
+                neither.
+        """
+        here = self.all.get(workload, {})
+        if here and here["machine"] != self.machine:
+            raise UsageError(
+                f"{self.file} has rounds of {workload} from {here['machine']}, and here is {self.machine}; rounds of "
+                "one machine and its versions are accepted. Go on there, or leave out --resume."
+            )
+        return here
 
     def add(self, workload: str, side: str, figures: dict[str, float], about: dict[str, Any]) -> None:
-        here = self.all.setdefault(workload, {})
+        here = self.all.setdefault(workload, {"machine": self.machine})
         here.setdefault(side, []).append(figures)
         here.setdefault("about", {})[side] = about
         self.file.write_text(json.dumps(self.all))
@@ -63,7 +82,6 @@ def row_of(workload: Workload, rounds: dict[str, Any]) -> dict[str, Any]:
         name: max(r["memory"] for r in rounds[side]) for name, side in (("ours", "ours"), ("peer", workload.peer))
     }
     ratios = [b / a for a, b in zip(ours, peer, strict=True)]
-    peak = median(r["operations_per_second"] for r in rounds["peak"])
     row = {
         "ratio": median(peer) / median(ours),
         "peak_memory_ratio": memory["ours"] / memory["peer"],
@@ -74,13 +92,16 @@ def row_of(workload: Workload, rounds: dict[str, Any]) -> dict[str, Any]:
         "rounds": len(ours),
         "spread": {"ours": [min(ours), max(ours)], "peer": [min(peer), max(peer)], "ratio": [min(ratios), max(ratios)]},
         "peak_memory": memory,
-        "gemm_peak": peak,
         "threads": about["ours"]["threads"],
         "settings": {"ours": about["ours"]["settings"], "peer": about[workload.peer]["settings"]},
         "data": about["ours"]["data"],
     }
     if "operations" in about["ours"]:
-        row["utilisation"] = about["ours"]["operations"] / units / (peak * row["ours"])
+        reached = [about["ours"]["operations"] / r["seconds"] for r in rounds["ours"]]
+        peaks = [r["operations_per_second"] for r in rounds["ours"]]
+        used = [r / p for r, p in zip(reached, peaks, strict=True)]
+        row |= {"gemm_peak": median(peaks), "utilisation": median(used)}
+        row["spread"]["utilisation"] = [min(used), max(used)]
     return row
 
 

@@ -22,8 +22,7 @@ class Side:
     """
 
     def __init__(self, name: str, workload: Workload, examples: int, hh: Path) -> None:
-        what = workload.precision if name == "peak" else workload.name
-        command = [sys.executable, "-m", "benchmarks.speed.worker", name, what]
+        command = [sys.executable, "-m", "benchmarks.speed.worker", name, workload.name]
         command += ["--examples", str(examples), "--hh", str(hh), "--keep-freed-memory"]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, bufsize=1

@@ -86,7 +86,7 @@ class _TRL:
             return self._reference_round(steps)
         self.trainer.args.max_steps = steps or -1
         self.trainer.train()
-        return {"seconds": self.clock.seconds, "memory": self.memory.above()}
+        return self.clock.figures | {"memory": self.memory.above()}
 
     def _reference_round(self, steps: int | None) -> dict[str, float]:
         """Its pass over the data in the batches of training, without what it does before and after."""
@@ -143,7 +143,7 @@ class _Reward:
     def round(self, steps: int | None = None) -> dict[str, float]:
         self.trainer.args.max_steps = steps or -1
         self.trainer.train()
-        return {"seconds": self.clock.seconds, "memory": self.memory.above()}
+        return self.clock.figures | {"memory": self.memory.above()}
 
 
 def _pairs(example: PreferenceExample) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ WARM_STEPS = 2
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("side", choices=["ours", "trl", "padded", "peak"])
+    parser.add_argument("side", choices=["ours", "trl", "padded"])
     parser.add_argument("workload")
     parser.add_argument("--examples", type=int, required=True)
     parser.add_argument("--hh", type=Path, required=True)
@@ -41,10 +41,6 @@ def main() -> None:
 
 
 def _side(options: argparse.Namespace) -> Any:
-    if options.side == "peak":
-        from benchmarks.speed.peak import Peak
-
-        return Peak(options.workload)  # a precision
     from benchmarks.speed.workloads import WORKLOADS
 
     workload = WORKLOADS[options.workload]

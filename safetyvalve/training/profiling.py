@@ -20,7 +20,7 @@ from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.native.calls import PREFIX
 from safetyvalve.training.forward import Forward
-from safetyvalve.training.peak import gemm_peak
+from safetyvalve.training.peak import GemmPeak
 from safetyvalve.trees import Tree
 from safetyvalve.trees.work import work_of
 
@@ -129,7 +129,7 @@ class StepProfiler(TrainerCallback):
             seconds=mean(self._seconds),
             parts={name: mean(p[name] for p in self._parts) for name in PARTS},
             operations=round(mean(self._operations)) if self._operations else None,
-            gemm_peak=gemm_peak(dtype),
+            gemm_peak=GemmPeak(dtype).measure(),
             threads=torch.get_num_threads(),
         )
 
