@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from importlib.resources import files
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from safetyvalve.data import PreferenceExample, TokenizedExample, load_preferences, tokenize_examples
+from safetyvalve.data import Comparison, PreferenceExample, TokenizedExample, load_preferences, tokenize_examples
 
 __all__ = ["BATCH", "HH", "WORKLOADS", "Workload", "data_hash", "examples_of", "tokens_of"]
 
@@ -39,7 +40,7 @@ class Workload(NamedTuple):
     """What a second is divided by."""
     precision: str
     data: str
-    """``hh``, ``rankings`` or ``long``."""
+    """``hh``, ``rankings``, ``dialogues`` or ``long``."""
     examples: int
     """Prompts, from the start of the file."""
     task: str = "train"
@@ -56,13 +57,22 @@ WORKLOADS = {
         Workload("hh_pairs_bf16", "hh-harmless pairs, training", "pair", "bf16", "hh", 64, goal=6.0),
         Workload("hh_pairs_fp32", "hh-harmless pairs, training", "pair", "fp32", "hh", 64, goal=4.5),
         Workload(
-            "rankings_bf16", "4 ranked responses a prompt, training", "comparison", "bf16", "rankings", 8, goal=18.0
+            "rankings_bf16", "4 ranked responses to a short prompt, training", "comparison", "bf16", "rankings", 8, goal=18.0
         ),
         Workload(
-            "rankings_fp32", "4 ranked responses a prompt, training", "comparison", "fp32", "rankings", 8, goal=18.0
+            "rankings_dialogue_bf16",
+            "4 ranked responses to a dialogue of hh-harmless, training",
+            "comparison",
+            "bf16",
+            "dialogues",
+            8,
+            goal=18.0,
         ),
         Workload(
-            "reference_pass_bf16", "hh-harmless pairs, reference pass", "pair", "bf16", "hh", 16, "reference", goal=5.0
+            "rankings_fp32", "4 ranked responses to a short prompt, training", "comparison", "fp32", "rankings", 8, goal=18.0
+        ),
+        Workload(
+            "reference_pass_bf16", "hh-harmless pairs, reference pass", "pair", "bf16", "hh", 64, "reference", goal=5.0
         ),
         Workload(
             "long_prompts_fp32",
@@ -84,7 +94,21 @@ def examples_of(workload: Workload, count: int, hh: Path) -> list[PreferenceExam
     if workload.data == "rankings":
         place = Path(str(files("safetyvalve.lab.quickstart").joinpath("preferences.jsonl")))
         return [e for e in load_preferences(place).examples if len(e.comparisons) == 6][:count]
+    if workload.data == "dialogues":
+        examples = load_preferences(hh).examples
+        return [_ranked(own, other) for own, other in zip(examples[:count], examples[count : 2 * count], strict=True)]
     return load_preferences(hh).examples[: count if workload.data == "hh" else None]
+
+
+def _ranked(own: PreferenceExample, other: PreferenceExample) -> PreferenceExample:
+    """A ranking of four: nobody ranked more than two answers to these prompts. The lengths are real, and speed depends on
+    nothing else."""
+    order = itertools.combinations(range(4), 2)
+    return PreferenceExample(
+        prompt=own.prompt,
+        responses=(*own.responses, *other.responses),
+        comparisons=tuple(Comparison(winner=winner, loser=loser) for winner, loser in order),
+    )
 
 
 def tokens_of(

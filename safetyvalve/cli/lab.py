@@ -66,7 +66,7 @@ def run(
     learning_rate: Annotated[float | None, _setting("Of the policies.")] = None,
     beta: Annotated[float | None, _setting("Of DPO and RPO.")] = None,
     eta: Annotated[float | None, _setting("Of RPO.")] = None,
-    precision: Annotated[str | None, _setting("bf16, fp32, or auto: bf16 where this machine computes in it.")] = None,
+    precision: Annotated[str | None, _setting("bf16, fp32, or auto: bf16 where this machine computes in it. Default: what is there, else auto.")] = None,
 ) -> None:
     """Run the experiment, or go on where it was stopped; then report it.
 
@@ -76,11 +76,12 @@ def run(
     options = dict(locals())
     keep_freed_memory()
     from safetyvalve.data import load_serving_prompts
-    from safetyvalve.lab.experiment import BEST_OF_N, POLICIES, PRESETS, LabSettings, run_lab
+    from safetyvalve.lab.experiment import BEST_OF_N, POLICIES, PRESETS, LabSettings, recorded_precision, run_lab
     from safetyvalve.training import Progress
 
     if preset not in PRESETS:
         raise UsageError(f"--preset is '{preset}'; accepted: {', '.join(PRESETS)}.")
+    options["precision"] = precision or recorded_precision(output)
     given = {f.name: value for f in fields(LabSettings) if (value := options.get(f.name)) is not None}
     if method is not None:
         if unknown := [m for m in method if m not in POLICIES]:

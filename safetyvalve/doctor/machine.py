@@ -59,9 +59,8 @@ def arithmetic() -> Iterator[Finding]:
         known = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in this_processor().instructions]
         where = f"{torch.backends.cpu.get_cpu_capability()}, {' and '.join(known) or 'no bf16 instructions'}"
     measured = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in rates.items())
-    faster = "bf16" if rates["bf16"] > 1.1 * rates["fp32"] else "fp32"
-    taken = settled("auto")
-    if taken == faster:
+    faster, taken = max(rates, key=rates.__getitem__), settled("auto")
+    if rates[faster] <= 1.1 * rates[taken]:  # nearer than two measurements of one of them
         yield Finding("arithmetic", "ok", f"{where}; {measured}: --precision auto, the default, takes {taken}")
     else:
         yield Finding(

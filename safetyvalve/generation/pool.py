@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from safetyvalve.data import response_id
@@ -18,6 +17,7 @@ from safetyvalve.errors import DataError, RunError, UsageError, shorten
 from safetyvalve.generation.prompts import ReadyPrompt
 from safetyvalve.generation.sampling import TOKEN_BUDGET, sample_in_batches
 from safetyvalve.hashing import content_hash
+from safetyvalve.precision import autocast_of, settled
 
 __all__ = ["Drawn", "PoolSettings", "draw_pool"]
 
@@ -33,7 +33,8 @@ class PoolSettings(NamedTuple):
     max_new_tokens: int
     temperature: float = 1.0
     seed: int = 0
-    precision: str = "bf16"
+    precision: str = "auto"
+    """As :func:`safetyvalve.precision.settled`, which is what is kept."""
 
     @property
     def key(self) -> str:
@@ -76,7 +77,8 @@ def draw_pool(
         RunError: the file holds answers drawn under other settings, is damaged before its end, is being written by
             another process, or cannot be written.
     """
-    autocast = {"bf16": torch.bfloat16, "fp32": None}[settings.precision]
+    settings = settings._replace(precision=settled(settings.precision))
+    autocast = autocast_of(settings.precision)
     if settings.n < 1:
         raise UsageError(f"n is {settings.n}; it must be at least 1.")
     with _opened(file) as stream:
@@ -160,8 +162,8 @@ def _held(file: Path, stream: Any, settings: PoolSettings) -> set[tuple[str, int
         if drawn_by != settings.key:
             raise RunError(
                 f"'{file}' holds answers drawn by {row.get('model')!r} under other settings (line {number}); nothing "
-                "was added. Repeat the model, --max-new-tokens, --temperature, --seed and --precision of before, or "
-                "name another --output."
+                "was added. Repeat the model, --max-new-tokens, --temperature, --seed and --precision of before (this "
+                f"time: {settings.precision}), or name another --output."
             )
         found.add(key)
     return found

@@ -75,8 +75,8 @@ class ReferenceCache:
                 flat = load_file(file)["sums"]
                 self.hit = True
                 return list(flat.split([len(t.response_ids) for t in trees]))
-            except (SafetensorError, KeyError, RuntimeError):
-                file.unlink()  # a damaged entry is worth nothing; it is computed again
+            except (SafetensorError, KeyError, RuntimeError, OSError):
+                file.unlink(missing_ok=True)  # a damaged entry is worth nothing; it is computed again
         self.hit = False
         model.eval()
         result: list[Tensor | None] = [None] * len(trees)

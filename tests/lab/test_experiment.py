@@ -16,7 +16,15 @@ import pytest
 from safetyvalve.data import Message, Prompt
 from safetyvalve.diagnostics import best_of_n_values
 from safetyvalve.errors import DataError, RunError, UsageError
-from safetyvalve.lab.experiment import PRESETS, LabSettings, model_gold, report_lab, run_lab, scorer_gold
+from safetyvalve.lab.experiment import (
+    PRESETS,
+    LabSettings,
+    model_gold,
+    recorded_precision,
+    report_lab,
+    run_lab,
+    scorer_gold,
+)
 from safetyvalve.lab.experiment.pool import Division, divide, ordered_pairs, read_pool
 from safetyvalve.lab.experiment.proxy import accuracy, listed, read_proxy, run_folder
 from safetyvalve.lab.experiment.stages import stage
@@ -221,6 +229,16 @@ def test_a_dead_gold(
     with pytest.raises(error, match=said):
         run_lab(settings, folder, scorer_gold("letters", scorer), seeds=[0], prompts=PROMPTS)
     assert {p.name for p in folder.iterdir()} == {"pool.jsonl", "lab.json"}
+
+
+def test_an_experiment_goes_on_in_its_own_precision(settings: LabSettings, finished: Path, tmp_path: Path) -> None:
+    """Which need not be what the machine that it is gone on with takes by itself."""
+    assert recorded_precision(finished) == settings.precision
+    assert recorded_precision(tmp_path) is None
+    record = json.loads((finished / "lab.json").read_text())
+    record["settings"]["precision"] = "bf16" if settings.precision == "fp32" else "fp32"
+    (tmp_path / "lab.json").write_text(json.dumps(record))
+    assert recorded_precision(tmp_path) == record["settings"]["precision"]
 
 
 def test_another_experiment_is_refused(settings: LabSettings, finished: Path, tmp_path: Path) -> None:

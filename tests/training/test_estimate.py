@@ -27,6 +27,7 @@ from safetyvalve.training import (
     memory,
     run_training,
 )
+from safetyvalve.training import choosing
 from safetyvalve.training import estimate as estimate_module
 from safetyvalve.training.estimate import evaluations, kept_bytes, predicted_peak
 from safetyvalve.training.forward import Forward
@@ -216,6 +217,21 @@ def test_adapters(model_folder: str, data_file: Path) -> None:
     told = dry_run(replace(settings(model_folder, data_file, steps=2), fine_tuning=FineTuning("lora"))).estimate
     assert told.seconds_per_step > 0
     assert len(told.first_batch) == 4
+
+
+def test_what_a_full_run_found_is_not_taken_for_adapters(
+    model_folder: str, data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose layers are the model's own: the engines are compared again. A full one takes it over."""
+    given = settings(model_folder, data_file, steps=2)
+    run_training(given, tmp_path / "run")
+    calls: list[int] = []
+    plain = choosing.choose_engine
+    monkeypatch.setattr(choosing, "choose_engine", lambda *a, **k: calls.append(1) or plain(*a, **k))
+    dry_run(given)
+    assert calls == []
+    dry_run(replace(given, fine_tuning=FineTuning("lora")))
+    assert calls
 
 
 def test_preview_by_hand() -> None:

@@ -14,7 +14,7 @@ from safetyvalve.hashing import content_hash
 from safetyvalve.precision import settled
 from safetyvalve.rewards.scores import check_aggregation
 
-__all__ = ["BEST_OF_N", "GOLD_FILE", "LAB_FILE", "METHODS", "POLICIES", "PRESETS", "LabSettings", "read_lab"]
+__all__ = ["BEST_OF_N", "GOLD_FILE", "LAB_FILE", "METHODS", "POLICIES", "PRESETS", "LabSettings", "read_lab", "recorded_precision"]
 
 LAB_FILE, GOLD_FILE = "lab.json", "gold.jsonl"
 
@@ -178,6 +178,12 @@ def read_lab(folder: Path) -> tuple[LabSettings, dict[str, Any]]:
         return LabSettings(**{**values, "methods": tuple(values["methods"])}), dict(record["gold"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"'{folder / LAB_FILE}' is damaged ({error}). Restore it from a copy.") from None
+
+
+def recorded_precision(folder: Path) -> str | None:
+    """What the experiment in ``folder`` computes in, which another machine would not take by itself; None where there
+    is none."""
+    return read_lab(folder)[0].precision if (folder / LAB_FILE).is_file() else None
 
 
 def _record(folder: Path) -> dict[str, Any]:
