@@ -57,7 +57,13 @@ WORKLOADS = {
         Workload("hh_pairs_bf16", "hh-harmless pairs, training", "pair", "bf16", "hh", 64, goal=6.0),
         Workload("hh_pairs_fp32", "hh-harmless pairs, training", "pair", "fp32", "hh", 64, goal=4.5),
         Workload(
-            "rankings_bf16", "4 ranked responses to a short prompt, training", "comparison", "bf16", "rankings", 8, goal=18.0
+            "rankings_bf16",
+            "4 ranked responses to a short prompt, training",
+            "comparison",
+            "bf16",
+            "rankings",
+            8,
+            goal=18.0,
         ),
         Workload(
             "rankings_dialogue_bf16",
@@ -69,7 +75,13 @@ WORKLOADS = {
             goal=18.0,
         ),
         Workload(
-            "rankings_fp32", "4 ranked responses to a short prompt, training", "comparison", "fp32", "rankings", 8, goal=18.0
+            "rankings_fp32",
+            "4 ranked responses to a short prompt, training",
+            "comparison",
+            "fp32",
+            "rankings",
+            8,
+            goal=18.0,
         ),
         Workload(
             "reference_pass_bf16", "hh-harmless pairs, reference pass", "pair", "bf16", "hh", 64, "reference", goal=5.0
@@ -101,8 +113,8 @@ def examples_of(workload: Workload, count: int, hh: Path) -> list[PreferenceExam
 
 
 def _ranked(own: PreferenceExample, other: PreferenceExample) -> PreferenceExample:
-    """A ranking of four: nobody ranked more than two answers to these prompts. The lengths are real, and speed depends on
-    nothing else."""
+    """A ranking of four answers to the first: two are another dialogue's, since nobody gave more. The lengths are real,
+    and speed depends on nothing else."""
     order = itertools.combinations(range(4), 2)
     return PreferenceExample(
         prompt=own.prompt,

@@ -66,7 +66,10 @@ def run(
     learning_rate: Annotated[float | None, _setting("Of the policies.")] = None,
     beta: Annotated[float | None, _setting("Of DPO and RPO.")] = None,
     eta: Annotated[float | None, _setting("Of RPO.")] = None,
-    precision: Annotated[str | None, _setting("bf16, fp32, or auto: bf16 where this machine computes in it. Default: what is there, else auto.")] = None,
+    precision: Annotated[
+        str | None,
+        _setting("bf16, fp32, or auto: bf16 where this machine computes in it. Default: what is there, else auto."),
+    ] = None,
 ) -> None:
     """Run the experiment, or go on where it was stopped; then report it.
 

@@ -23,11 +23,11 @@ from safetyvalve.training import (
     Optimization,
     PolicyTrainer,
     RunSettings,
+    choosing,
     dry_run,
     memory,
     run_training,
 )
-from safetyvalve.training import choosing
 from safetyvalve.training import estimate as estimate_module
 from safetyvalve.training.estimate import evaluations, kept_bytes, predicted_peak
 from safetyvalve.training.forward import Forward

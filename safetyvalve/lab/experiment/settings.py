@@ -14,7 +14,17 @@ from safetyvalve.hashing import content_hash
 from safetyvalve.precision import settled
 from safetyvalve.rewards.scores import check_aggregation
 
-__all__ = ["BEST_OF_N", "GOLD_FILE", "LAB_FILE", "METHODS", "POLICIES", "PRESETS", "LabSettings", "read_lab", "recorded_precision"]
+__all__ = [
+    "BEST_OF_N",
+    "GOLD_FILE",
+    "LAB_FILE",
+    "METHODS",
+    "POLICIES",
+    "PRESETS",
+    "LabSettings",
+    "read_lab",
+    "recorded_precision",
+]
 
 LAB_FILE, GOLD_FILE = "lab.json", "gold.jsonl"
 
