@@ -4,7 +4,7 @@
 
 SmolLM2-135M on random tokens in one row, in the mean lengths of hh-harmless. The rows take turns, so that a slow moment
 of the machine meets all of them; seconds are medians, and beside them is the median over rounds of the ratio to the row
-that this one is to be compared with. Memory is the most that was resident in a pass of its own above what was before it,
+that it is to be compared with. Memory is the most that was resident in a pass of its own above what was before it,
 gradients not included, with what earlier passes left handed back.
 """
 
