@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from benchmarks.speed import measuring
 from benchmarks.speed.guard import fallen
-from benchmarks.speed.measuring import peak_over
+from benchmarks.speed.measuring import Clock, peak_over
 from benchmarks.speed.record import Rounds, merged, row_of
 from benchmarks.speed.table import table
 from benchmarks.speed.workloads import WORKLOADS
@@ -18,6 +20,8 @@ MACHINE: dict[str, Any] = {
     "hardware": {"processor": "a processor", "cores": 2, "instructions": ["avx2"], "kernels": "compiled"},
     "versions": {"torch": "2"},
 }
+
+NOW = MACHINE | {"code": "a"}
 
 
 def rounds(ours: list[float], peer: list[float]) -> dict[str, Any]:
@@ -44,14 +48,40 @@ def test_peak_while_steps_ran() -> None:
     assert peak_over([1, 3], [4, 4, 8]) == pytest.approx((4 + 3 * 6) / 4)
 
 
+def test_the_clock_stops_while_the_peak_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each measurement takes 100 s, a step 1 s, and between the two data are loaded for 10 s."""
+    now = [0.0]
+
+    def after(seconds: float, value: float = 0.0) -> float:
+        now[0] += seconds
+        return value
+
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: now[0])
+    clock = Clock(SimpleNamespace(measure=lambda _: after(100, 5.0)))  # type: ignore[arg-type]
+    for _ in range(2):
+        clock.on_train_begin()
+        for data in (0, 10):
+            after(data)
+            clock.on_step_begin()
+            after(1)
+            clock.on_step_end()
+        clock.on_train_end()
+        assert clock.figures == {"seconds": 12, "operations_per_second": 5}
+        assert len(clock.peaks) == 3
+    assert set(Clock().figures) == {"seconds"}
+
+
 def test_rounds_of_another_machine_are_not_gone_on_with(tmp_path: Path) -> None:
     file = tmp_path / "results.partial"
-    Rounds(file, keep=False, machine=MACHINE).add("hh_pairs_bf16", "ours", {"seconds": 1.0}, {})
-    assert Rounds(file, keep=True, machine=MACHINE).of("hh_pairs_bf16")["ours"] == [{"seconds": 1.0}]
-    other = MACHINE | {"versions": {"torch": "3"}}
-    with pytest.raises(UsageError, match="leave out --resume"):
-        Rounds(file, keep=True, machine=other).of("hh_pairs_bf16")
-    assert Rounds(file, keep=True, machine=other).of("hh_pairs_fp32") == {}
+    Rounds(file, keep=False, machine=NOW).add("hh_pairs_bf16", "ours", {"seconds": 1.0}, {})
+    assert Rounds(file, keep=True, machine=NOW).of("hh_pairs_bf16")["ours"] == [{"seconds": 1.0}]
+    for other in (NOW | {"versions": {"torch": "3"}}, NOW | {"code": "b"}):
+        with pytest.raises(UsageError, match="leave out --resume"):
+            Rounds(file, keep=True, machine=other).of("hh_pairs_bf16")
+        assert Rounds(file, keep=True, machine=other).of("hh_pairs_fp32") == {}
+    more = NOW | {"hardware": NOW["hardware"] | {"memory_gib": 1}}
+    Rounds(file, keep=True, machine=more).drop("hh_pairs_bf16")
+    assert Rounds(file, keep=True, machine=NOW).of("hh_pairs_bf16") == {}
 
 
 def test_guard() -> None:
@@ -61,8 +91,11 @@ def test_guard() -> None:
     said = fallen("hh_pairs_bf16", {"ratio": 5.09}, MACHINE, recorded)
     assert said is not None and "5.09" in said and "6.00" in said
     assert fallen("hh_pairs_fp32", {"ratio": 1.0}, MACHINE, recorded) is None
-    other = MACHINE | {"hardware": {"processor": "another"}}
+    other = MACHINE | {"hardware": MACHINE["hardware"] | {"processor": "another"}}
     assert fallen("hh_pairs_bf16", {"ratio": 1.0}, other, recorded) is None
+    assert fallen("hh_pairs_bf16", {"ratio": 1.0, "data": "other"}, MACHINE, recorded) is None
+    more = MACHINE | {"hardware": MACHINE["hardware"] | {"memory_gib": 1}}
+    assert fallen("hh_pairs_bf16", {"ratio": 1.0}, more, recorded) is not None
 
 
 def test_table_shows_what_was_measured() -> None:
@@ -78,8 +111,9 @@ def test_rows_of_several_machines() -> None:
     other = MACHINE | {"hardware": MACHINE["hardware"] | {"processor": "another"}}
     record = merged(merged({}, "hh_pairs_bf16", row, MACHINE), "hh_pairs_fp32", row, other)
     assert record["hardware"]["processor"] == "another"
-    assert fallen("hh_pairs_bf16", {"ratio": 1.0}, MACHINE, record) is not None
-    assert fallen("hh_pairs_bf16", {"ratio": 1.0}, other, record) is None
+    again = {"ratio": 1.0, "data": row["data"]}
+    assert fallen("hh_pairs_bf16", again, MACHINE, record) is not None
+    assert fallen("hh_pairs_bf16", again, other, record) is None
     lines = table(record).splitlines()
     numbers = {line.split("|")[1].split("`")[1]: line.split("|")[2].strip() for line in lines if "`hh" in line}
     assert numbers == {"hh_pairs_bf16": "1", "hh_pairs_fp32": "2"}

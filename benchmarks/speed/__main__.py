@@ -3,7 +3,8 @@
     python -m benchmarks.speed [--only NAME ...] [--rounds 3] [--examples N] [--resume] [--out FILE]
 
 Each side lives in a process of its own, waits while the other one runs, and is asked for one round at a time. Rounds
-that are done are kept in FILE.partial, so that --resume goes on where an interrupted run stopped. A workload's ratio
+that are done are kept in FILE.partial until their row is recorded, so that --resume goes on where an interrupted run
+stopped, as long as the code is the same. A workload's ratio
 may be 15% below the recorded one on the same processor; below that the record stays and the exit status is 1. Give it
 the machine.
 """
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.speed.guard import fallen
-from benchmarks.speed.record import Rounds, about_machine, merged, row_of
+from benchmarks.speed.record import Rounds, about_machine, code_hash, merged, row_of
 from benchmarks.speed.sides import Side
 from benchmarks.speed.workloads import HH, WORKLOADS, Workload
 from safetyvalve.errors import UsageError
@@ -41,7 +42,8 @@ def main() -> None:
         parser.error("--examples changes the work, so that it needs an --out of its own")
     recorded = json.loads(options.out.read_text()) if options.out.exists() else {}
     machine = about_machine()
-    partial = Rounds(options.out.with_suffix(".partial"), keep=options.resume, machine=machine)
+    now = machine | {"code": f"{code_hash()} {options.examples or ''}"}
+    partial = Rounds(options.out.with_suffix(".partial"), keep=options.resume, machine=now)
     failed = False
     for name in options.only or WORKLOADS:
         workload = WORKLOADS[name]
@@ -61,6 +63,7 @@ def main() -> None:
                 continue
         recorded = merged(recorded, name, row, machine)
         options.out.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
+        partial.drop(name)
     sys.exit(1 if failed and not options.accept else 0)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.speed.record import same_processor
+
 __all__ = ["SLACK", "fallen"]
 
 SLACK = 0.15
@@ -11,9 +13,10 @@ SLACK = 0.15
 
 
 def fallen(name: str, row: dict[str, Any], machine: dict[str, Any], recorded: dict[str, Any]) -> str | None:
-    """What to say where the ratio has fallen; None where it has not, or where the record is of another processor."""
+    """What to say where the ratio has fallen; None where it has not, or where the record is of another processor or of
+    other data."""
     before = recorded.get(name)
-    if before is None or before.get("hardware") != machine["hardware"]:
+    if before is None or not same_processor(before, machine) or before.get("data") != row.get("data"):
         return None
     least = (1 - SLACK) * before["ratio"]
     if row["ratio"] >= least:

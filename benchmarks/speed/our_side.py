@@ -38,6 +38,7 @@ class _Prepared:
         self.trees = [Tree(t.prompt_ids, t.response_ids) for t in self.tokens]
         autocast = torch.bfloat16 if workload.precision == "bf16" else None
         self.forward = Forward("padded" if padded else "tree", BUDGET, autocast)
+        self.peak = GemmPeak(autocast or torch.float32) if workload.task == "train" else None
         self.memory = Memory(self.model, trained=workload.task != "reference")
         comparisons = sum(len(t.comparisons) for t in self.tokens)
         self.about: dict[str, Any] = {
@@ -52,8 +53,7 @@ class _Training(_Prepared):
     def __init__(self, workload: Workload, count: int, hh: Path, *, padded: bool) -> None:
         super().__init__(workload, count, hh, padded=padded)
         examples = _referenced(self.model, self.tokens, self.trees, self.forward)
-        peak = GemmPeak(self.forward.autocast or torch.float32)
-        self.clock, self.scratch = Clock(peak), tempfile.TemporaryDirectory()
+        self.clock, self.scratch = Clock(self.peak), tempfile.TemporaryDirectory()
         steps = [self.trees[i : i + BATCH] for i in range(0, len(self.trees), BATCH)]
         self.about["operations"] = sum(work_of(self.model, step).training for step in steps)
         self.trainer = PolicyTrainer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from importlib.metadata import version
@@ -17,8 +18,9 @@ from safetyvalve.errors import UsageError
 from safetyvalve.native import kernels
 from safetyvalve.processor import this_processor
 
-__all__ = ["Rounds", "about_machine", "merged", "row_of"]
+__all__ = ["Rounds", "about_machine", "code_hash", "merged", "row_of", "same_processor"]
 
+_ROOT = Path(__file__).parents[2]
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "numpy")
 
 
@@ -28,7 +30,7 @@ class Rounds:
     Args:
         file: where they are kept.
         keep: go on with what is there.
-        machine: that measures now, as :func:`about_machine` gives it.
+        machine: that measures now, as :func:`about_machine` gives it, and the ``code``'s hash.
     """
 
     def __init__(self, file: Path, *, keep: bool, machine: dict[str, Any]) -> None:
@@ -39,16 +41,21 @@ class Rounds:
         """Its rounds.
 
         Raises:
-            UsageError: they are of another machine or of other versions, so that a median over old and new ones is of
-                neither.
+            UsageError: they are of another processor, of other versions or of other code, so that a median over old
+                and new ones is of neither.
         """
         here = self.all.get(workload, {})
-        if here and here["machine"] != self.machine:
+        if here and not _alike(before := here.get("machine", {}), self.machine):
             raise UsageError(
-                f"{self.file} has rounds of {workload} from {here['machine']}, and here is {self.machine}; rounds of "
-                "one machine and its versions are accepted. Go on there, or leave out --resume."
+                f"{self.file} has rounds of {workload} from {before}, and here is {self.machine}; rounds of one "
+                "processor, with the same versions and code, are accepted. Go on there, or leave out --resume."
             )
         return here
+
+    def drop(self, workload: str) -> None:
+        """Forget its rounds, which stand in the record."""
+        if self.all.pop(workload, None) is not None:
+            self.file.write_text(json.dumps(self.all))
 
     def add(self, workload: str, side: str, figures: dict[str, float], about: dict[str, Any]) -> None:
         here = self.all.setdefault(workload, {"machine": self.machine})
@@ -70,6 +77,25 @@ def about_machine() -> dict[str, Any]:
         },
         "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
     }
+
+
+def code_hash() -> str:
+    """Of safetyvalve and of this benchmark."""
+    digest = hashlib.sha256()
+    for folder in ("safetyvalve", "benchmarks/speed"):
+        for file in sorted(f for f in (_ROOT / folder).rglob("*") if f.suffix in (".py", ".c", ".h")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def same_processor(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two figures are of one kind of machine; how much memory it has is not asked."""
+    parts = ("processor", "cores", "instructions", "kernels")
+    return all(one.get("hardware", {}).get(part) == other["hardware"][part] for part in parts)
+
+
+def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return same_processor(one, other) and all(one.get(part) == other[part] for part in ("versions", "code"))
 
 
 def row_of(workload: Workload, rounds: dict[str, Any]) -> dict[str, Any]:

@@ -62,14 +62,17 @@ def _machine(row: dict[str, Any]) -> str:
 
 
 def _utilisation(results: dict[str, Any], machines: list[str]) -> list[str]:
-    return [
-        f"Utilisation in {precision} on {machines.index(_machine(row)) + 1}: **{row['utilisation']:.2f}** "
-        f"({low:.2f} to {high:.2f}) of a GEMM peak of {row['gemm_peak'] / 1e9:,.0f} GFLOP a second, measured between "
-        f"the steps (goal {goal})."
-        for precision, goal in _GOALS.items()
-        if (row := results.get(f"hh_pairs_{precision}"))
-        for low, high in [row["spread"]["utilisation"]]
-    ]
+    lines = []
+    for precision, goal in _GOALS.items():
+        if row := results.get(f"hh_pairs_{precision}"):
+            spread = row["spread"].get("utilisation")  # rows of before had one peak for all rounds
+            between = f" ({spread[0]:.2f} to {spread[1]:.2f}), measured between the steps" if spread else ""
+            lines.append(
+                f"Utilisation in {precision} on machine {machines.index(_machine(row)) + 1}: "
+                f"**{row['utilisation']:.2f}**{between}, of a GEMM peak of {row['gemm_peak'] / 1e9:,.0f} GFLOP a "
+                f"second (goal {goal:g})."
+            )
+    return lines
 
 
 def _all(values: set[int]) -> str:

@@ -67,7 +67,7 @@ WORKLOADS = {
         ),
         Workload(
             "rankings_dialogue_bf16",
-            "4 ranked responses to a dialogue of hh-harmless, training",
+            "4 responses to a dialogue of hh-harmless, two of them another dialogue's, as a ranking, training",
             "comparison",
             "bf16",
             "dialogues",

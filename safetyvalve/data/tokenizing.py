@@ -221,6 +221,8 @@ def _response_text(whole: str, prompt_text: str, tokenizer: PreTrainedTokenizerB
 def _apply_template(
     conversations: Sequence[Sequence[Message]], tokenizer: PreTrainedTokenizerBase, **options: bool
 ) -> list[str]:
+    if not conversations:
+        return []
     try:
         return list(
             tokenizer.apply_chat_template(

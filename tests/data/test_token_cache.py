@@ -9,8 +9,9 @@ import pytest
 
 from safetyvalve.data import Message, PreferenceExample, load_preferences, tokenize_example, tokenize_examples
 from safetyvalve.data import tokenizing as tokenizing_module
-from safetyvalve.data.schema import Comparison, Response
-from safetyvalve.data.tokenizing import render_prompt
+from safetyvalve.data.schema import Comparison, Place, Response
+from safetyvalve.data.tokenizing import render_prompt, tokenize_answers, tokenize_many
+from safetyvalve.errors import DataError
 from safetyvalve.models import load_tokenizer
 from tests.tiny import tiny_tokenizer
 
@@ -49,16 +50,36 @@ def test_many_are_as_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tokenize_examples(EXAMPLES, tokenizer).examples == [tokenize_example(e, tokenizer) for e in EXAMPLES]
 
 
-@pytest.mark.parametrize("limit", [None, 3])
-def test_ids_are_those_of_the_tokenizer_itself(limit: int | None) -> None:
-    """Also where its file has it cut every text, which the tokenizer's own call undoes."""
+@pytest.mark.parametrize("file", ["plain", "cuts", "fills up"])
+def test_ids_are_those_of_the_tokenizer_itself(file: str) -> None:
+    """Also where its file has it cut every text or fill it up, which the tokenizer's own call undoes."""
     tokenizer = tiny_tokenizer()
-    if limit is not None:
-        tokenizer.backend_tokenizer.enable_truncation(limit)
+    if file == "cuts":
+        tokenizer.backend_tokenizer.enable_truncation(3)
+    elif file == "fills up":
+        tokenizer.backend_tokenizer.enable_padding(length=500)
     (tokens,) = tokenize_examples(EXAMPLES[4:], tokenizer).examples
     prompt = render_prompt(EXAMPLES[4].prompt, tokenizer)
-    assert list(tokens.prompt_ids) == tiny_tokenizer()(prompt, add_special_tokens=False)["input_ids"]
-    assert len(tokens.prompt_ids) > 3
+    texts = [prompt, *(f"{r.content}{tokenizer.eos_token}" for r in EXAMPLES[4].responses)]
+    expected = tiny_tokenizer()(texts, add_special_tokens=False)["input_ids"]
+    assert [list(ids) for ids in (tokens.prompt_ids, *tokens.response_ids)] == expected
+
+
+def test_no_answers() -> None:
+    tokenizer = tiny_tokenizer()
+    prompt_ids, answers = tokenize_answers(EXAMPLES[0].prompt, [], tokenizer)
+    assert (prompt_ids, answers) == (tokenize_example(EXAMPLES[0], tokenizer).prompt_ids, ())
+
+
+@pytest.mark.parametrize("at", [0, 3, 4])
+def test_the_row_at_fault_is_named(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever part it is in, and whatever stands before it there."""
+    monkeypatch.setattr(tokenizing_module, "_TOGETHER", 2)
+    rows = [e.model_copy(update={"place": Place(file="rows.jsonl", row=i + 1)}) for i, e in enumerate(EXAMPLES)]
+    wrong = (Message(role="user", content="question <|im_end|>"),)
+    rows[at] = rows[at].model_copy(update={"prompt": wrong})
+    with pytest.raises(DataError, match=rf"rows.jsonl.*{at + 1}.*special token"):
+        tokenize_many(rows, tiny_tokenizer())
 
 
 def test_second_time_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from safetyvalve.native import Kernels, building, calls, kernels
+from safetyvalve.native import Kernels, building, calls, kernels, norms
 from safetyvalve.processor import this_processor
 from safetyvalve.trees import kernel, passes, products
 
@@ -24,7 +24,7 @@ STEP = 2.0**-23
 @contextmanager
 def _as_if(there: Kernels) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (products, passes, kernel, calls):
+        for module in (products, passes, kernel, norms, calls):
             patch.setattr(module, "kernels", lambda: there)
         yield
 

@@ -42,7 +42,7 @@ def run(folder: Path, steps: int) -> StepProfiler:
 
 
 def test_parts_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiling_module, "gemm_peak", lambda dtype: 1e9)
+    monkeypatch.setattr(profiling_module.GemmPeak, "measure", lambda _: 1e9)
     found = run(tmp_path, 6).result()
     assert found is not None
     assert found.steps == profiling_module.WATCHED
