@@ -4,9 +4,8 @@
 
 Each side lives in a process of its own, waits while the other one runs, and is asked for one round at a time. Rounds
 that are done are kept in FILE.partial until their row is recorded, so that --resume goes on where an interrupted run
-stopped, as long as the code is the same. A workload's ratio
-may be 15% below the recorded one on the same processor; below that the record stays and the exit status is 1. Give it
-the machine.
+stopped, as long as the code is the same. A workload's ratio may be 15% below the recorded one on the same processor;
+below that the record stays and the exit status is 1. Give it the machine.
 """
 
 from __future__ import annotations

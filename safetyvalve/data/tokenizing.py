@@ -129,19 +129,20 @@ def _ids_of(
     """Ids of the prompt and of each response, for each example. The tokenizer, which leaves Python to others while it
     works, has the texts of one part while the template writes those of the next."""
     with ThreadPoolExecutor(max_workers=1) as encoder:
-        before: list[tuple[int, Future[list[tuple[int, ...]]]]] = []
+        before: Future[list[tuple[tuple[int, ...], ...]]] | None = None
         for first in range(0, len(examples), _TOGETHER):
             texts = _texts_of(examples[first : first + _TOGETHER], tokenizer)
-            coming = encoder.submit(_encode, [text for some in texts for text in some], tokenizer)
-            yield from _grouped(before)
-            before = [(len(some), coming) for some in texts]
-        yield from _grouped(before)
+            coming = encoder.submit(_encode_each, texts, tokenizer)
+            if before is not None:
+                yield from before.result()
+            before = coming
+        if before is not None:
+            yield from before.result()
 
 
-def _grouped(parts: Sequence[tuple[int, Future[list[tuple[int, ...]]]]]) -> Iterator[tuple[tuple[int, ...], ...]]:
-    if parts:
-        ids = iter(parts[0][1].result())
-        yield from (tuple(next(ids) for _ in range(count)) for count, _ in parts)
+def _encode_each(texts: list[list[str]], tokenizer: PreTrainedTokenizerBase) -> list[tuple[tuple[int, ...], ...]]:
+    ids = iter(_encode([text for some in texts for text in some], tokenizer))
+    return [tuple(next(ids) for _ in some) for some in texts]
 
 
 def _texts_of(examples: Sequence[PreferenceExample], tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:

@@ -149,8 +149,8 @@ def estimate_run(
     measured, part = (_measured(held_out, sft, o.held_out_examples) for o in (observation, shortened))
     passed = [*trees, *(Tree(t.prompt_ids, t.response_ids) for t in joining), *measured]
     ask = time.perf_counter()
-    # An adapted policy's layers are the model's own, as in the run.
-    with nullcontext() if own_reference else own_layers():
+    layers = nullcontext if own_reference else own_layers  # an adapted policy's are the model's own, as in the run
+    with layers():
         found = reference_cache.compared(model, passed, autocast=optimization.autocast)
         asking = time.perf_counter() - ask
         choice = engine_of(model, trees, optimization, found)
@@ -161,7 +161,7 @@ def estimate_run(
     hand_back()
     reset_peak()
     ask = time.perf_counter()
-    with nullcontext() if own_reference else own_layers():
+    with layers():
         hit = reference_cache.holds(model, passed, engine=choice.engine, autocast=optimization.autocast)
     asking += time.perf_counter() - ask
     watch, reference = Stopwatch(forward, steps, _pool(joining, sft, optimization.seed)), SampledReference(found)
