@@ -48,7 +48,7 @@ from safetyvalve.trees.decoder import own_layers
 __all__ = ["Estimate", "estimate_run", "evaluations", "kept_bytes", "predicted_peak"]
 
 STEPS = 4
-"""Steps that are run; the first fills the optimizer's state and is not timed."""
+"""Steps that are run; the first fills the optimizer's state and says nothing of later ones."""
 SAMPLES = 64
 """Answers that the dry run samples; a run's more take proportionally longer."""
 HELD_OUT = 16
@@ -211,7 +211,7 @@ def estimate_run(
             "start": begun - (begun if started is None else started) + setup,
             "reference pass": asking + (0.0 if hit else reference.per_token * pass_tokens),
             "evaluations": first + later * (evaluations(optimization.steps, observation.every) - 1),
-            "steps": step * optimization.steps,
+            "steps": watch.steps_seconds(),
         },
         first_batch=[e.tokens for e in watch.batches[0]],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -116,6 +116,11 @@ class Stopwatch(Progress):
         per_token = median([s / batch_tokens(b, self.forward) for s, b in zip(spent, batches, strict=True)][timed])
         rest = median([whole - s for whole, s in zip(self.taken, spent, strict=True)][timed])
         return per_token * tokens + rest
+
+    def steps_seconds(self) -> float:
+        """Of all steps of the run: those taken as long as they took, which was longer while memory was new."""
+        later = [batch_tokens(batch, self.forward) for batch in self.batches[len(self.taken) :]]
+        return sum(self.taken) + (len(later) * self.step_seconds(mean(later)) if later else 0.0)
 
     def note(self, text: str) -> None:
         if text == "measuring":

@@ -80,6 +80,9 @@ def test_step_seconds() -> None:
     watch.tokens_per_second = [1.0, 100.0, 100.0]
     watch.taken = [999.0, sizes[1] / 100 + 0.5, sizes[2] / 100 + 0.5]
     assert watch.step_seconds(200) == pytest.approx(2.5)
+    assert watch.steps_seconds() == pytest.approx(sum(watch.taken))  # the run has no more
+    watch.batches += [pair[:1]] * 2
+    assert watch.steps_seconds() == pytest.approx(sum(watch.taken) + 2 * (sizes[0] / 100 + 0.5))
 
 
 def test_whole_evaluation_by_hand() -> None:
