@@ -1,11 +1,14 @@
-"""Where things are kept outside of runs. Light, so that a command without a model need not load one's library."""
+"""Where things are kept outside of runs, and how. Light: a command without a model need not load one's library."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["cache_folder"]
+__all__ = ["cache_folder", "written_whole"]
 
 
 def cache_folder() -> Path:
@@ -17,3 +20,17 @@ def cache_folder() -> Path:
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "safetyvalve"
+
+
+@contextmanager
+def written_whole(file: Path) -> Iterator[Path]:
+    """A name to write to, which becomes ``file`` at the end: a killed run leaves no half entry, and of two processes
+    that write the same one the last stays."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+    os.close(handle)
+    try:
+        yield Path(name)
+        Path(name).replace(file)
+    finally:
+        Path(name).unlink(missing_ok=True)

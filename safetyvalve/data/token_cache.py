@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from safetyvalve.data.schema import PreferenceExample
+from safetyvalve.folders import written_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,23 +55,17 @@ class TokenCache:
         return [tuple(parts[a:b]) for a, b in pairwise(places)]
 
     def write(self, examples: Sequence[PreferenceExample], tokens: Sequence[Sequences]) -> None:
-        """Keep one for each example, beside and renamed, so that a killed run leaves no half entry."""
+        """Keep one for each example."""
         file = self._file(examples)
         if file is None:
             return
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez(
-                    stream,
-                    ids=np.array([t for parts in tokens for part in parts for t in part], dtype=np.int32),
-                    lengths=np.array([len(part) for parts in tokens for part in parts], dtype=np.int32),
-                    counts=np.array([len(parts) for parts in tokens], dtype=np.int32),
-                )
-            Path(temporary).replace(file)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        with written_whole(file) as place, place.open("wb") as stream:
+            np.savez(
+                stream,
+                ids=np.array([t for parts in tokens for part in parts for t in part], dtype=np.int32),
+                lengths=np.array([len(part) for parts in tokens for part in parts], dtype=np.int32),
+                counts=np.array([len(parts) for parts in tokens], dtype=np.int32),
+            )
 
     def _file(self, examples: Sequence[PreferenceExample]) -> Path | None:
         if self.folder is None:

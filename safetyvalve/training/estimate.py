@@ -23,7 +23,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from safetyvalve.data import PreferenceExample, TokenizedExample
 from safetyvalve.errors import RunInterrupted, UsageError
 from safetyvalve.training.baseline import SftPool, SftTrees
-from safetyvalve.training.choosing import engine_of, visited
+from safetyvalve.training.choosing import engine_of, probes_of, visited
+from safetyvalve.training.first import FirstMeasures
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.memory import (
@@ -116,14 +117,15 @@ def estimate_run(
     reference_cache: ReferenceCache,
     sft: SftTrees | None = None,
     fine_tuning: FineTuning | None = None,
+    first: FirstMeasures | None = None,
     started: float | None = None,
     **others: Any,
 ) -> Estimate:
     """Measure the first steps of the run that these arguments describe.
 
     Args:
-        model, tokenizer, train, held_out, optimization, observation, reference_cache, sft, fine_tuning, others: as
-            :func:`safetyvalve.training.train_policy`, with a :class:`safetyvalve.training.stopwatch.Scratch` for the
+        model, tokenizer, train, held_out, optimization, observation, reference_cache, sft, fine_tuning, first, others:
+            as :func:`safetyvalve.training.train_policy`, with a :class:`safetyvalve.training.stopwatch.Scratch` for the
             folder. The model is trained for a few steps and of no use afterwards. Trackers, checkpoints, and
             what selects weights or ends a run early are left out.
         started: ``time.perf_counter()`` when the program began to load, which is part of the run; None for now.
@@ -146,7 +148,8 @@ def estimate_run(
     )
     trees = [Tree(t.prompt_ids, t.response_ids) for t in visited(train, optimization)]
     joining = visited(sft.train, optimization, a_step=sft.per_step) if sft is not None else []
-    measured, part = (_measured(held_out, sft, o.held_out_examples) for o in (observation, shortened))
+    whole, some = (_measured(held_out, sft, o.held_out_examples) for o in (observation, shortened))
+    measured, part = ([Tree(t.prompt_ids, t.response_ids) for t in examples] for examples in (whole, some))
     passed = [*trees, *(Tree(t.prompt_ids, t.response_ids) for t in joining), *measured]
     ask = time.perf_counter()
     layers = nullcontext if own_reference else own_layers  # an adapted policy's are the model's own, as in the run
@@ -164,6 +167,12 @@ def estimate_run(
     with layers():
         hit = reference_cache.holds(model, passed, engine=choice.engine, autocast=optimization.autocast)
     asking += time.perf_counter() - ask
+    known = (False, False)
+    if first is not None:
+        first = first.of(model, tokenizer, fine_tuning or FineTuning(), forward, seed=optimization.seed)
+        observed = others.get("observed")
+        probes = probes_of(held_out, observation.prompts) if observed is None else observed[: observation.prompts]
+        known = first.holds(others["objective"], whole, probes, observation, seed=optimization.seed)
     watch, reference = Stopwatch(forward, steps, _pool(joining, sft, optimization.seed)), SampledReference(found)
     launched = time.perf_counter()
     try:
@@ -179,6 +188,7 @@ def estimate_run(
                 "reference_cache": reference,
                 "sft": sft,
                 "fine_tuning": fine_tuning,
+                "first": None,
                 "checkpointing": Checkpointing(0),
                 "trackers": None,
                 "valve": None,
@@ -192,11 +202,11 @@ def estimate_run(
     tokens = mean(batch_tokens(batch, forward) for batch in watch.batches)
     step = watch.step_seconds(tokens)
     pass_tokens = sum(tokens_computed(t, choice.engine) for t in passed)
-    first, later = (
+    at_first, later = (
         _whole_evaluation(
             seconds,
             reference.per_token,
-            examples=[[tokens_computed(t, choice.engine) for t in some] for some in (part, measured)],
+            examples=[[tokens_computed(t, choice.engine) for t in trees] for trees in (part, measured)],
             prompts=[min(o.prompts, len({t.prompt_ids for _, t in held_out})) for o in (shortened, observation)],
         )
         for seconds in watch.evaluations
@@ -210,7 +220,8 @@ def estimate_run(
         seconds={
             "start": begun - (begun if started is None else started) + setup,
             "reference pass": asking + (0.0 if hit else reference.per_token * pass_tokens),
-            "evaluations": first + later * (evaluations(optimization.steps, observation.every) - 1),
+            "evaluations": sum(s for s, kept in zip(at_first, known, strict=True) if not kept)
+            + sum(later) * (evaluations(optimization.steps, observation.every) - 1),
             "steps": watch.steps_seconds(),
         },
         first_batch=[e.tokens for e in watch.batches[0]],
@@ -226,13 +237,14 @@ def _pool(joining: Sequence[TokenizedExample], sft: SftTrees | None, seed: int) 
 
 def _measured(
     held_out: Sequence[tuple[PreferenceExample, TokenizedExample]], sft: SftTrees | None, count: int
-) -> list[Tree]:
-    tokens = [t for _, t in held_out[:count]] + (sft.held_out[:count] if sft is not None else [])
-    return [Tree(t.prompt_ids, t.response_ids) for t in tokens]
+) -> list[TokenizedExample]:
+    return [t for _, t in held_out[:count]] + (list(sft.held_out[:count]) if sft is not None else [])
 
 
-def _whole_evaluation(seconds: float, per_token: float, *, examples: list[list[int]], prompts: list[int]) -> float:
-    """From the time of an evaluation on a part to one on the whole.
+def _whole_evaluation(
+    seconds: float, per_token: float, *, examples: list[list[int]], prompts: list[int]
+) -> tuple[float, float]:
+    """From the time of an evaluation on a part to one on the whole: of the held-out examples, and of the samples.
 
     Args:
         seconds: of the part.
@@ -245,7 +257,7 @@ def _whole_evaluation(seconds: float, per_token: float, *, examples: list[list[i
     gradients = 6 * per_token * sum(examples[0][:GRADIENT_EXAMPLES])
     sampling = max(0.0, seconds - part - gradients)
     share = prompts[1] / prompts[0] if prompts[0] else 1.0
-    return seconds + sampling * (share - 1) + whole - part
+    return seconds - sampling + whole - part, sampling * share
 
 
 def _check_activations_fit(

@@ -11,6 +11,7 @@ from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.training.alarms import AlarmLog
 from safetyvalve.training.checkpoints import StopRequest
+from safetyvalve.training.first import FirstMeasures
 from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.heldout import HeldOutMeter
 from safetyvalve.training.policy import PolicyTrainer
@@ -38,9 +39,10 @@ class Evaluate(TrainerCallback):
         alarms: AlarmLog,
         selection: Selection | None,
         stop: StopRequest,
+        first: FirstMeasures | None = None,
     ) -> None:
         self.held_out, self.samples, self.folder, self.every = held_out, samples, folder, every
-        self.progress, self.alarms, self.selection, self.stop = progress, alarms, selection, stop
+        self.progress, self.alarms, self.selection, self.stop, self.first = progress, alarms, selection, stop, first
         self.more: Callable[[Sequence[dict[str, Any]]], Mapping[str, float]] = lambda records: {}
         """What else is measured, from the samples' records, which it may add to."""
         self.trainer: PolicyTrainer | MaximinTrainer | None = None
@@ -77,9 +79,12 @@ class Evaluate(TrainerCallback):
         """Measure and record; returns why the run should end, or None."""
         assert self.trainer is not None
         self.progress.note("measuring")
-        # With the eta of this step, where that moves.
-        values = self.held_out._replace(objective=self.trainer.objective).measure(policy)
-        sampled, records = self.samples.measure(policy)
+        held_out = self.held_out._replace(objective=self.trainer.objective)  # with the eta of this step
+        if step == 0 and self.first is not None:
+            values, drawn = self.first.held_out(held_out, policy), self.first.drawn(self.samples, policy)
+        else:
+            values, drawn = held_out.measure(policy), None
+        sampled, records = self.samples.measure(policy, drawn)
         values |= sampled
         values |= self.more(records)
         values |= {"resident_gib": resident_gib(), "seconds": time.perf_counter() - self.started}

@@ -6,6 +6,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -35,6 +36,7 @@ from safetyvalve.models import base_record, cache_folder, is_adapter, load_model
 from safetyvalve.rewards import RewardModel, load_reward
 from safetyvalve.training.baseline_plan import BaselinePlan, Carried
 from safetyvalve.training.estimate import Estimate, estimate_run
+from safetyvalve.training.first import FirstMeasures
 from safetyvalve.training.folder import RunFolder, environment, read_config
 from safetyvalve.training.material import choose, compare_environments, tokenize_split
 from safetyvalve.training.maximin import Opponent
@@ -208,10 +210,14 @@ def _run(
         observed = [Probe(*prompt) for prompt in ready]
     reported = resume and folder.read_json("data_report.json")
     data = _prepare(settings, loaded, [] if reported else serving, split, plan, model, tokenizer, folder, progress)
+    with ThreadPoolExecutor() as pool:  # two hashes of all weights, each of which lets the other compute
+        record = pool.submit(base_record, settings.model.model, model, four_bit=four_bit)
+        weights = weights_hash(model)
+        base = record.result()
     now = environment(
         seed=settings.optimization.seed,
         data_sha256=loaded.report.sha256,
-        weights_sha256=weights_hash(model),
+        weights_sha256=weights,
         train_ids=data.train_ids,
     )
     if plan.sft is not None:
@@ -241,12 +247,13 @@ def _run(
         objective=settings.objective,
         optimization=settings.optimization,
         observation=settings.observation,
-        reference_cache=ReferenceCache(cache_folder() / "reference"),
+        reference_cache=ReferenceCache(cache_folder() / "reference", weights),
+        first=FirstMeasures(cache_folder() / "first", weights),
         checkpointing=settings.checkpointing,
         trackers=Trackers(settings.reporting.report_to, settings.name, settings.flat()),
         fine_tuning=settings.fine_tuning,
         valve=settings.valve,
-        base=base_record(settings.model.model, model, four_bit=four_bit),
+        base=base,
         opponent=opponent,
         resume=resume,
         scorer=scorer,

@@ -30,6 +30,7 @@ from safetyvalve.training.baseline import SftPool, SftTrees
 from safetyvalve.training.checkpoints import CheckpointCallback, StopRequest, last_checkpoint, step_of
 from safetyvalve.training.choosing import control_examples, engine_of, probes_of, visited
 from safetyvalve.training.evaluating import Evaluate
+from safetyvalve.training.first import FirstMeasures
 from safetyvalve.training.folder import RunFolder
 from safetyvalve.training.forward import Forward
 from safetyvalve.training.heldout import HeldOutMeter
@@ -102,6 +103,7 @@ def train_policy(
     proxy: Proxy | None = None,
     held_out_member: Proxy | None = None,
     observed: Sequence[Probe] | None = None,
+    first: FirstMeasures | None = None,
     progress: Progress | None = None,
     profiled: bool = False,
 ) -> TrainingResult:
@@ -127,6 +129,7 @@ def train_policy(
         scorer: independent score of samples, never used in training.
         proxy, held_out_member: reward models that score the samples too.
         observed: prompts that are sampled instead of held-out ones.
+        first: keeps what is measured before the first step between runs; None measures it.
         progress: what a person sees; None says nothing.
         profiled: watch some steps and leave profile.json, see :mod:`safetyvalve.training.profiling`.
 
@@ -202,6 +205,8 @@ def train_policy(
             multiplier.load(checkpoint)
         constraint = Constraint(multiplier, referenced[begin + len(measured) :], optimization.prompts_per_step)
     with StopRequest(progress) as stop:
+        if first is not None:
+            first = first.of(policies.reference, tokenizer, fine_tuning, forward, seed=optimization.seed)
         evaluate = Evaluate(
             HeldOutMeter(referenced[begin : begin + len(measured)], objective, forward),
             meter(probes[: observation.prompts], seed=optimization.seed),
@@ -211,6 +216,7 @@ def train_policy(
             AlarmLog(folder, valve, progress),
             selection,
             stop,
+            first,
         )
         if game is not None:
             evaluate.more = game.measure

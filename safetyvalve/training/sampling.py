@@ -19,7 +19,7 @@ from safetyvalve.training.forward import Forward
 from safetyvalve.training.scoring import SampleScorer
 from safetyvalve.trees import Divergence, Tree, sequence_kl
 
-__all__ = ["Probe", "SampleMeter"]
+__all__ = ["Drawn", "Probe", "SampleMeter"]
 
 
 class Probe(NamedTuple):
@@ -37,6 +37,16 @@ class Probe(NamedTuple):
     def text(self) -> str:
         """The last turn, which the answer answers."""
         return self.prompt[-1].content
+
+
+class Drawn(NamedTuple):
+    """Samples of a policy, and how far it is from the reference on each."""
+
+    samples: list[Sample]
+    kl: list[float]
+    """Nats."""
+    log_ratio: list[float]
+    """log(policy / reference), in nats."""
 
 
 _SUMMARISED = {
@@ -92,10 +102,8 @@ class SampleMeter:
         self._first: list[Sample] | None = None
         self._first_ref_logps: Tensor | None = None
 
-    def measure(self, policy: PreTrainedModel) -> tuple[dict[str, float], list[dict[str, Any]]]:
-        """Metrics by name, and one record a sample for the run folder."""
-        if not self.probes:
-            return {}, []
+    def draw(self, policy: PreTrainedModel) -> Drawn:
+        """Sample the policy; what :meth:`measure` begins with."""
         samples = sample(
             policy,
             self.tokenizer,
@@ -107,6 +115,21 @@ class SampleMeter:
             autocast=self.forward.autocast,
         )
         kl, ratio = self._against_reference(policy, samples)
+        return Drawn(samples, kl.tolist(), ratio.tolist())
+
+    def measure(
+        self, policy: PreTrainedModel, drawn: Drawn | None = None
+    ) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Metrics by name, and one record a sample for the run folder.
+
+        Args:
+            policy: the policy.
+            drawn: what :meth:`draw` gives for it, where it is known; None draws.
+        """
+        if not self.probes:
+            return {}, []
+        samples, kl, log_ratio = drawn or self.draw(policy)
+        ratio = torch.tensor(log_ratio, dtype=torch.float64)
         records = [
             {
                 "probe": self.probes[s.prompt_index].id,
@@ -227,7 +250,7 @@ class SampleMeter:
         return trees, list(places.values())
 
 
-def _finite(value: Tensor) -> float | None:
+def _finite(value: Tensor | float) -> float | None:
     """None where a KL has left the range of numbers: that is no measurement, and JSON has no word for it."""
     number = float(value)
     return number if math.isfinite(number) else None

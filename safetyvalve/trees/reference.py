@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from safetyvalve.folders import written_whole
 from safetyvalve.lineage import weights_hash
 from safetyvalve.native import kernels
 from safetyvalve.trees.decoder import plain_layers
@@ -39,10 +38,12 @@ class ReferenceCache:
 
     Args:
         folder: where entries are kept; None keeps nothing.
+        weights: :func:`safetyvalve.lineage.weights_hash` of the model that every call will be given, where it is known;
+            None computes it at each call.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None, weights: str | None = None) -> None:
+        self.folder, self.weights = folder, weights
         self.hit = False
         """Whether the last call was answered from disk."""
 
@@ -91,7 +92,8 @@ class ReferenceCache:
                 progress(done, len(trees))
         complete = [part for part in result if part is not None]
         if file is not None:
-            _write(file, torch.cat(complete), compared)
+            with written_whole(file) as place:
+                save_file({"sums": torch.cat(complete)}, place, metadata={"compared": compared} if compared else None)
         return complete
 
     def holds(
@@ -127,7 +129,7 @@ class ReferenceCache:
     ) -> Path | None:
         if self.folder is None:
             return None
-        digest = hashlib.sha256(weights_hash(model).encode())
+        digest = hashlib.sha256((self.weights or weights_hash(model)).encode())
         versions = f"{torch.__version__} {transformers.__version__}"
         used = kernels().version
         layers = "written out" if plain_layers(body_of(underlying(model))) else "own"
@@ -148,15 +150,3 @@ def _source() -> bytes:
     for file in [*sorted(package.glob("trees/*.py")), *sorted(package.glob("native/*.py")), package / "quantized.py"]:
         digest.update(file.read_bytes())
     return digest.digest()
-
-
-def _write(file: Path, sums: Tensor, compared: str | None) -> None:
-    """Write beside and rename, so that a killed run leaves no half entry."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-    os.close(handle)
-    try:
-        save_file({"sums": sums.contiguous()}, temporary, metadata={"compared": compared} if compared else None)
-        Path(temporary).replace(file)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
