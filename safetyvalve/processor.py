@@ -16,6 +16,8 @@ class Processor(NamedTuple):
     name: str
     instructions: frozenset[str]
     """Names of instruction sets as Linux writes them, such as ``avx2``; empty elsewhere."""
+    maker: str = ""
+    """As the processor says it, such as ``AuthenticAMD``; empty elsewhere."""
 
     @property
     def bf16(self) -> bool:
@@ -36,4 +38,5 @@ def this_processor(info: Path = Path("/proc/cpuinfo")) -> Processor:
         name, _, value = line.partition(":")
         told.setdefault(name.strip(), value.strip())
     named = told.get("model name") or platform.processor() or platform.machine()
-    return Processor(named, frozenset(told.get("flags", told.get("Features", "")).split()))
+    instructions = frozenset(told.get("flags", told.get("Features", "")).split())
+    return Processor(named, instructions, told.get("vendor_id", ""))

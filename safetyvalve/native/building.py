@@ -41,6 +41,8 @@ class Kernels(NamedTuple):
     library: ctypes.CDLL | None
     tiles: bool
     """Products and attention in bf16 by AMX, which the processor must have and the system allow."""
+    vectors: bool
+    """Products in fp32 and bf16 in vectors of 512 bits: on AMD's processors, where torch's are slower."""
     reason: str
     """For a person: what is used, or why nothing is."""
     version: str = "torch"
@@ -51,24 +53,33 @@ class Kernels(NamedTuple):
 def kernels() -> Kernels:
     """The kernels for this processor; compiled at the first call on a machine, which takes some seconds."""
     if os.environ.get(SWITCH) == "off":
-        return Kernels(None, False, f"switched off by {SWITCH}")
+        return _none(f"switched off by {SWITCH}")
     if not sys.platform.startswith("linux"):
-        return Kernels(None, False, f"compiled on Linux only, and this is {sys.platform}")
+        return _none(f"compiled on Linux only, and this is {sys.platform}")
     compiler = shlex.split(os.environ.get("CC", "cc"))
     if not compiler or shutil.which(compiler[0]) is None:
-        return Kernels(None, False, "no C compiler was found (cc, or what CC names)")
+        return _none("no C compiler was found (cc, or what CC names)")
     try:
         said = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS).stdout
         if b"clang" in said:
             # Its threads would be others than torch's, and each would wait for the other's to leave the processor.
-            return Kernels(None, False, f"{compiler[0]} is clang, which brings another OpenMP than torch's: set CC=gcc")
+            return Kernels(
+                None, False, False, f"{compiler[0]} is clang, which brings another OpenMP than torch's: set CC=gcc"
+            )
         made = _folder() / f"{_version(said)}.so"
         library = _loaded(compiler, made)
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        return Kernels(None, False, f"{compiler[0]} could not build them: {_short(error)}")
+        return _none(f"{compiler[0]} could not build them: {_short(error)}")
     tiles = library.sv_gemm_ready() == 1
-    reason = "compiled for this processor" + (", with AMX products" if tiles else "")
-    return Kernels(library, tiles, reason, f"{made.stem}{' tiles' if tiles else ''}")
+    vectors = library.sv_product_ready() == 1 and this_processor().maker == "AuthenticAMD"
+    added = ", with AMX products" if tiles else ", with AVX-512 products" if vectors else ""
+    kinds = [name for name, has in (("tiles", tiles), ("vectors", vectors)) if has]
+    reason = f"compiled for this processor{added}"
+    return Kernels(library, tiles=tiles, vectors=vectors, reason=reason, version=" ".join([made.stem, *kinds]))
+
+
+def _none(reason: str) -> Kernels:
+    return Kernels(None, tiles=False, vectors=False, reason=reason)
 
 
 def _version(compiler: bytes) -> str:

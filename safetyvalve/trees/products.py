@@ -1,7 +1,8 @@
 """The products of a layer with its matrices, forward and backward.
 
-In bf16 on a processor with AMX they go through :mod:`safetyvalve.native`, elsewhere through torch. What is multiplied
-with is made of the fp32 parameters once for all that is computed with them.
+In bf16 on a processor with AMX, and in fp32 and bf16 on one of AMD's with AVX-512, they go through
+:mod:`safetyvalve.native`, elsewhere through torch. What is multiplied with is made of the fp32 parameters once for all
+that is computed with them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from safetyvalve.native.calls import call
 __all__ = ["Operand", "operand"]
 
 _BLOCK = 32
-"""Of what the AMX kernels take, every size but the number of tokens is a multiple."""
+"""Of what the kernels take, every size but the number of tokens is a multiple."""
 _TURNED_ROWS = 64
 """Rows that are transposed at a time: a cache line of the result."""
 
@@ -49,11 +50,13 @@ def operand(matrices: Sequence[Tensor], dtype: torch.dtype) -> Operand:
 
     Made where gradients are enabled it is ready for the backward pass too.
     """
-    if dtype == matrices[0].dtype:
-        return _Plain(tuple(matrices), dtype, tuple(len(m) for m in matrices), True)
-    if dtype == torch.bfloat16 and kernels().tiles and all(_fits(m) for m in matrices):
+    fits = all(_fits(m) for m in matrices)
+    if dtype == torch.bfloat16 and kernels().tiles and fits:
         return _Packed(tuple(matrices))
-    return _Plain((_together(matrices, dtype),), matrices[0].dtype, tuple(len(m) for m in matrices), False)
+    own = dtype == matrices[0].dtype
+    used = tuple(matrices) if own else (_together(matrices, dtype),)
+    way = _Vectors if kernels().vectors and fits and dtype in (torch.float32, torch.bfloat16) else _Plain
+    return way(used, matrices[0].dtype, tuple(len(m) for m in matrices), own)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,42 @@ class _Plain:
     @property
     def nbytes(self) -> int:
         return 0 if self.own else self.matrices[0].nbytes
+
+
+class _Vectors(_Plain):
+    """By AVX-512: of the same matrices, which the kernel copies as it needs them."""
+
+    def product(self, states: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        out = states.new_empty(len(states), sum(self.parts)) if out is None else out
+        wide = out if bias is None else out.new_empty(out.shape, dtype=torch.float32)
+        at = 0
+        for matrix in self.matrices:
+            _vectors(states, True, matrix, True, wide[:, at : at + len(matrix)])
+            at += len(matrix)
+        return out if bias is None else out.copy_(wide.add_(bias))
+
+    def added(self, residual: Tensor, states: Tensor) -> Tensor:
+        if residual.dtype != torch.float32:
+            return residual + self.product(states)
+        out = residual.new_empty(residual.shape)
+        _vectors(states, True, self.matrices[0], True, out, residual.contiguous())
+        return out
+
+    def back(self, slope: Tensor) -> Tensor:
+        out = slope.new_empty(len(slope), self.matrices[0].shape[1])
+        at = 0
+        for matrix in self.matrices:
+            _vectors(slope[:, at : at + len(matrix)], True, matrix, False, out, out if at else None)
+            at += len(matrix)
+        return out
+
+    def slopes(self, slope: Tensor, states: Tensor) -> list[Tensor]:
+        out = states.new_empty(sum(self.parts), states.shape[1], dtype=self.wide)
+        if len(slope):
+            _vectors(slope, False, states, False, out)
+        else:
+            out.zero_()
+        return list(out.split(self.parts))
 
 
 class _Packed:
@@ -167,6 +206,19 @@ def _multiply(
     columns = out.shape[1]
     if rows and call("sv_gemm", left, stride, right, rows, inner, columns, out, narrow, added) < 0:
         raise MemoryError(f"no memory for a product of [{rows}, {inner}] and [{inner}, {columns}].")
+
+
+def _vectors(
+    left: Tensor, left_turned: bool, right: Tensor, right_turned: bool, out: Tensor, added: Tensor | None = None
+) -> None:
+    """``out = left @ right (+ added)``, each side's transpose where it is said to be turned (left) or not."""
+    left, right = (side if side.stride(1) == 1 else side.contiguous() for side in (left, right))
+    inner = left.shape[1] if left_turned else len(left)
+    sides = (left, left.stride(0), int(left_turned), right, right.stride(0), int(right_turned))
+    sizes = (len(out), inner, out.shape[1], int(left.dtype == torch.bfloat16))
+    results = (out, out.stride(0), int(out.dtype == torch.bfloat16), added, 0 if added is None else added.stride(0))
+    if len(out) and call("sv_product", *sides, *sizes, *results) < 0:
+        raise MemoryError(f"no memory for a product of {len(out)} rows, {inner} and {out.shape[1]} columns.")
 
 
 def _fits(matrix: Tensor) -> bool:

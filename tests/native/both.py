@@ -15,7 +15,7 @@ from safetyvalve.native import Kernels, building, calls, kernels, norms
 from safetyvalve.processor import this_processor
 from safetyvalve.trees import kernel, passes, products
 
-__all__ = ["errors", "held", "in_torch", "in_vectors_of_avx2", "threads", "without_tiles"]
+__all__ = ["errors", "held", "in_torch", "in_vectors_of_avx2", "products_by", "threads", "without_tiles"]
 
 STEP = 2.0**-23
 """Of fp32, in which everything is computed whatever type it is rounded to."""
@@ -31,12 +31,21 @@ def _as_if(there: Kernels) -> Iterator[None]:
 
 def in_torch() -> AbstractContextManager[None]:
     """Within it everything is computed as where there are no kernels."""
-    return _as_if(Kernels(None, False, "off"))
+    return _as_if(Kernels(None, tiles=False, vectors=False, reason="off"))
 
 
 def without_tiles() -> AbstractContextManager[None]:
-    """Within it everything is computed as on a processor without AMX."""
-    return _as_if(kernels()._replace(tiles=False))
+    """Within it everything is computed as on a processor without AMX, products by torch."""
+    return _as_if(kernels()._replace(tiles=False, vectors=False))
+
+
+def products_by(way: str) -> AbstractContextManager[None]:
+    """Within it products are those of ``tiles``, or of ``vectors`` also where they are not what is used."""
+    library = kernels().library
+    able = {"tiles": kernels().tiles, "vectors": library is not None and library.sv_product_ready() == 1}
+    if not able[way]:
+        pytest.skip(f"this processor has no {way}")
+    return _as_if(kernels()._replace(tiles=way == "tiles", vectors=way == "vectors"))
 
 
 def in_vectors_of_avx2(folder: Path) -> AbstractContextManager[None]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from safetyvalve.native import Kernels, building
-from safetyvalve.processor import Processor
+from safetyvalve.processor import Processor, this_processor
 
 CODE = """
 import torch
@@ -43,14 +43,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SAFETYVALVE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(building.SWITCH, raising=False)
     monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(building, "this_processor", lambda: this_processor()._replace(maker="nobody"))
     return tmp_path / "cache" / "native"
 
 
 @pytest.fixture
 def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A compiler that notes each build, a line of arguments, and makes a library of one function: faster than ours."""
-    source = tmp_path / "one.c"
-    source.write_text("long sv_gemm_ready(void) { return 0; }\n")
+    """A compiler that notes each build, a line of arguments, and makes a library of two functions: faster than ours."""
+    source = tmp_path / "two.c"
+    source.write_text("long sv_gemm_ready(void) { return 0; }\nlong sv_product_ready(void) { return 1; }\n")
     notes = tmp_path / "builds"
     notes.touch()
     name = script(
@@ -68,7 +69,7 @@ class TestReasons:
     def refused(self) -> str:
         found = anew()
         assert found.library is None
-        assert (found.tiles, found.version) == (False, "torch")
+        assert (found.tiles, found.vectors, found.version) == (False, False, "torch")
         return found.reason
 
     def test_switched_off(self, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
@@ -159,11 +160,22 @@ class TestKeeping:
         first, second = anew(), anew()
         assert first.library is not None
         assert second.library is not None
-        assert (first.tiles, first.reason) == (False, "compiled for this processor")
+        assert (first.tiles, first.vectors, first.reason) == (False, False, "compiled for this processor")
         assert len(builds.read_text().splitlines()) == 1
         (made,) = cache.iterdir()
         assert first.version == second.version == made.stem
         assert Path(second.library._name) == made
+
+    def test_vectors_on_amd_alone(self, builds: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Both makers have the instructions; on Intel torch's products were not found slower."""
+        known = Processor("one", frozenset({"avx512f", "avx512_bf16"}), "AuthenticAMD")
+        monkeypatch.setattr(building, "this_processor", lambda: known)
+        found = anew()
+        (made,) = cache.iterdir()
+        assert (found.tiles, found.vectors, found.version) == (False, True, f"{made.stem} vectors")
+        assert found.reason == "compiled for this processor, with AVX-512 products"
+        monkeypatch.setattr(building, "this_processor", lambda: known._replace(maker="GenuineIntel"))
+        assert not anew().vectors
 
     def test_another_flag(self, builds: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         anew()

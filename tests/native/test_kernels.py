@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -11,8 +11,8 @@ from torch.nn.functional import silu
 
 from safetyvalve.native import kernels
 from safetyvalve.trees.passes import gate, gate_backward, norm, norm_backward, rotate, target_softmax
-from safetyvalve.trees.products import Operand, _Packed, operand
-from tests.native.both import held, in_torch
+from safetyvalve.trees.products import Operand, _Packed, _Vectors, operand
+from tests.native.both import held, in_torch, products_by
 
 KINDS = [torch.float32, torch.bfloat16]
 SIZES = [(1, 32), (5, 7), (33, 96), (70, 576)]
@@ -24,12 +24,6 @@ def _library() -> None:
     if kernels().library is None:
         pytest.skip(kernels().reason)
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def _tiles() -> None:
-    if not kernels().tiles:
-        pytest.skip("no AMX")
 
 
 def states(rows: int, width: int, kind: torch.dtype = torch.float32) -> Tensor:
@@ -134,8 +128,15 @@ def test_gate_at_the_ends() -> None:
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-35)
 
 
-SHAPES = {"one": ([96], 64), "several": ([64, 32, 96], 96), "long": ([32, 64], 2080), "longer": ([32], 4128)}
-"""Rows of the matrices and the inner dimension, which is multiplied in pieces of 2048."""
+SHAPES = {
+    "one": ([96], 64),
+    "several": ([64, 32, 96], 96),
+    "long": ([32, 64], 2080),
+    "longer": ([32], 4128),
+    "wide": ([3648, 32], 32),
+}
+"""Rows of the matrices and the inner dimension. It is multiplied in pieces of 2048 in tiles and of 480 or 960 in
+vectors, which also take 3584 rows or columns at a time."""
 TOKENS = [1, 5, 31, 32, 33, 100]
 
 
@@ -173,25 +174,36 @@ def all_products(
         return [made.product(x), made.product(x, bias), made.back(slope), *added, *made.slopes(slope, x)]
 
 
-@pytest.mark.usefixtures("_tiles")
+@pytest.fixture(params=["tiles", "vectors"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    with products_by(request.param):
+        yield request.param
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
 class TestProducts:
     @pytest.mark.parametrize("tokens", TOKENS)
-    def test_all(self, tokens: int, shape: str, kind: torch.dtype) -> None:
-        self.check(tokens, shape, kind, lambda x: x)
+    def test_all(self, tokens: int, shape: str, kind: torch.dtype, way: str) -> None:
+        self.check(tokens, shape, kind, way, lambda x: x)
 
     @pytest.mark.parametrize("layout", LAYOUTS)
     @pytest.mark.parametrize("tokens", [1, 33])
     def test_not_contiguous(
-        self, tokens: int, layout: Callable[[Tensor], Tensor], shape: str, kind: torch.dtype
+        self, tokens: int, layout: Callable[[Tensor], Tensor], shape: str, kind: torch.dtype, way: str
     ) -> None:
-        self.check(tokens, shape, kind, layout)
+        self.check(tokens, shape, kind, way, layout)
 
-    def check(self, tokens: int, shape: str, kind: torch.dtype, layout: Callable[[Tensor], Tensor]) -> None:
+    def check(self, tokens: int, shape: str, kind: torch.dtype, way: str, layout: Callable[[Tensor], Tensor]) -> None:
         matrices = matrices_of(shape)
         rows, inner = [len(m) for m in matrices], matrices[0].shape[1]
-        assert isinstance(operand(matrices, kind), _Packed) == (kind == torch.bfloat16)
+        by_torch = way == "tiles" and kind == torch.float32
+        made = operand(matrices, kind)
+        assert (isinstance(made, _Packed), isinstance(made, _Vectors)) == (
+            way == "tiles" and not by_torch,
+            way == "vectors",
+        )
         x, slope = (layout(torch.randn(tokens, n).to(kind)) for n in (inner, sum(rows)))
         residual, bias = layout(torch.randn(tokens, sum(rows))), torch.randn(sum(rows)).to(kind)
         wide = torch.cat([m.detach().to(kind).double() for m in matrices])
@@ -202,7 +214,7 @@ class TestProducts:
             lambda: all_products(operand(matrices, kind), x, slope, residual, bias, len(rows) > 1),
             [product, product + bias, slope.double() @ wide, *added, *slopes],
             factor=1.6,  # the bias is added to what is rounded already
-            by_threads=kind == torch.float32,
+            by_threads=by_torch,
         )
 
     def test_packed_when_it_is_asked_for(self, shape: str, kind: torch.dtype) -> None:
@@ -212,6 +224,16 @@ class TestProducts:
             later = operand(matrices, kind)
             assert torch.equal(later.back(slope), operand(matrices, kind).back(slope))
         assert torch.equal(later.back(slope), operand(matrices, kind).back(slope))
+
+    def test_no_token(self, shape: str, kind: torch.dtype) -> None:
+        matrices = matrices_of(shape)
+        rows = [len(m) for m in matrices]
+        x, slope = torch.zeros(0, matrices[0].shape[1]).to(kind), torch.zeros(0, sum(rows)).to(kind)
+        with torch.no_grad():
+            made = operand(matrices, kind)
+            assert made.product(x).shape == slope.shape
+            assert made.back(slope).shape == x.shape
+            assert [(s.shape, bool(s.any())) for s in made.slopes(slope, x)] == [(m.shape, False) for m in matrices]
 
     def test_into_given_memory(self, shape: str, kind: torch.dtype) -> None:
         """Rows of a larger result, and no others."""
@@ -226,11 +248,15 @@ class TestProducts:
         assert (out[36:] == 7).all()
 
 
+@pytest.mark.usefixtures("way")
 def test_sizes_that_the_kernels_do_not_take() -> None:
+    taken = (_Packed, _Vectors)
+    assert isinstance(operand([torch.randn(64, 64)], torch.bfloat16), taken)
     for rows, inner in ((33, 64), (64, 48)):
-        assert not isinstance(operand([torch.randn(rows, inner)], torch.bfloat16), _Packed)
-    assert not isinstance(operand([torch.randn(64, 64).t()], torch.bfloat16), _Packed)
-    assert not isinstance(operand([torch.randn(64, 64, dtype=torch.float64)], torch.bfloat16), _Packed)
+        assert not isinstance(operand([torch.randn(rows, inner)], torch.bfloat16), taken)
+    assert not isinstance(operand([torch.randn(64, 64).t()], torch.bfloat16), taken)
+    for kind in (torch.bfloat16, torch.float64):
+        assert not isinstance(operand([torch.randn(64, 64, dtype=torch.float64)], kind), taken)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,7 +15,7 @@ from safetyvalve.native import kernels
 from safetyvalve.native.calls import call
 from safetyvalve.trees import Engine, Tree, decoder, head, kernel, response_logps, tree_attention
 from safetyvalve.trees.decoder import plain_layers
-from safetyvalve.trees.products import _Packed, operand
+from safetyvalve.trees.products import _Packed, _Vectors, operand
 from safetyvalve.trees.recompute import recomputed_layers
 from tests.native.both import in_torch, threads, without_tiles
 from tests.tiny import random_tree
@@ -147,9 +147,11 @@ def held(model: PreTrainedModel, batches: list[list[Tree]], case: Case) -> None:
             with threads(case.threads), context(), used() as seen, tree_attention(model), again:
                 errors[way, bf16] = far(found(model, batches, "tree", bf16=bf16), exact)
             packed = bf16 and way == "kernels" and kernels().tiles
+            vectors = way == "kernels" and kernels().vectors
             made = [thing for thing in seen if not isinstance(thing, str)]
             assert len(made) == LAYERS * 4 + 1  # groups of matrices with one input a layer, and the head
             assert all(isinstance(thing, _Packed) == packed for thing in made)
+            assert all(isinstance(thing, _Vectors) == vectors for thing in made)
             kind = "sv_attend_tiles" if packed else "sv_attend"
             calls = set() if way == "torch" else {f"{kind}_forward", f"{kind}_backward"}
             assert {thing for thing in seen if isinstance(thing, str)} == calls
