@@ -38,6 +38,7 @@ themselves."""
 _HEAD = ("_LinearLogps", "_LinearLogpsBackward", "CheckpointFunction")
 _NORMS = ("aten::_foreach_norm", f"{PREFIX}sv_square_sum")
 _PRODUCTS = ("aten::mm", "aten::addmm", "aten::addmm_", "aten::mv", "aten::linear")
+_OWN_PRODUCTS = (f"{PREFIX}sv_gemm", f"{PREFIX}sv_pack", f"{PREFIX}sv_product")
 _ATTENTION = ("aten::bmm", "aten::baddbmm", "aten::_softmax", "aten::_softmax_backward_data")
 
 
@@ -152,7 +153,7 @@ def _part_of(event: Any) -> str | None:
         if above.name.startswith("Optimizer.") or above.name in ("aten::_fused_adamw_", *_NORMS):
             return "optimizer"
         above = above.cpu_parent
-    if event.name in _PRODUCTS or event.name.startswith((f"{PREFIX}sv_gemm", f"{PREFIX}sv_pack")):
+    if event.name in _PRODUCTS or event.name.startswith(_OWN_PRODUCTS):
         return "products"
     if event.name in _ATTENTION or event.name.startswith(f"{PREFIX}sv_attend"):
         return "attention"

@@ -212,13 +212,18 @@ def _vectors(
     left: Tensor, left_turned: bool, right: Tensor, right_turned: bool, out: Tensor, added: Tensor | None = None
 ) -> None:
     """``out = left @ right (+ added)``, each side's transpose where it is said to be turned (left) or not."""
-    left, right = (side if side.stride(1) == 1 else side.contiguous() for side in (left, right))
+    left, right = (side if _readable(side) else side.contiguous() for side in (left, right))
     inner = left.shape[1] if left_turned else len(left)
     sides = (left, left.stride(0), int(left_turned), right, right.stride(0), int(right_turned))
     sizes = (len(out), inner, out.shape[1], int(left.dtype == torch.bfloat16))
     results = (out, out.stride(0), int(out.dtype == torch.bfloat16), added, 0 if added is None else added.stride(0))
     if len(out) and call("sv_product", *sides, *sizes, *results) < 0:
         raise MemoryError(f"no memory for a product of {len(out)} rows, {inner} and {out.shape[1]} columns.")
+
+
+def _readable(side: Tensor) -> bool:
+    """By rows of 32-bit words, two values of bf16 each."""
+    return side.stride(1) == 1 and not (side.dtype == torch.bfloat16 and side.stride(0) % 2)
 
 
 def _fits(matrix: Tensor) -> bool:

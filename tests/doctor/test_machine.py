@@ -68,7 +68,7 @@ def test_the_faster_precision_is_recommended(monkeypatch: pytest.MonkeyPatch, fa
 
 @pytest.mark.parametrize("built", [True, False])
 def test_kernels(monkeypatch: pytest.MonkeyPatch, built: bool) -> None:
-    known = Kernels(CDLL(None) if built else None, False, "what there is")
+    known = Kernels(CDLL(None) if built else None, tiles=False, vectors=False, reason="what there is")
     monkeypatch.setattr(machine, "kernels", lambda: known)
     found = only(machine.compiled())
     assert (found.status, found.found) == ("ok" if built else "note", "what there is")

@@ -144,6 +144,11 @@ def widened(x: Tensor) -> Tensor:
     return torch.cat([x, x], dim=1)[:, : x.shape[1]]
 
 
+def next_to_one(x: Tensor) -> Tensor:
+    """Every second row begins within a word of two bf16 values."""
+    return torch.cat([x, x[:, :1]], dim=1)[:, : x.shape[1]]
+
+
 def turned(x: Tensor) -> Tensor:
     return x.t().contiguous().t()
 
@@ -157,7 +162,7 @@ def repeated(x: Tensor) -> Tensor:
     return torch.cat([x, x.new_zeros(63, x.shape[1])])[:1].expand(3, -1)[:1] if len(x) == 1 else x
 
 
-LAYOUTS: list[Callable[[Tensor], Tensor]] = [widened, turned, skipping, repeated]
+LAYOUTS: list[Callable[[Tensor], Tensor]] = [widened, next_to_one, turned, skipping, repeated]
 
 
 def matrices_of(shape: str) -> list[Tensor]:

@@ -1,7 +1,7 @@
 /* Matrix products in vectors of 512 bits, in fp32 and in bf16 summed in fp32.
 
-   Both operands are copied in pieces, in the order in which they are multiplied: of the left one strips of ROWS rows, of
-   the right one panels of COLUMNS columns. The sums of a strip and a panel stay in registers (Goto and van de Geijn,
+   Both operands are copied in pieces, in the order in which they are multiplied: of the left one strips of ROWS rows,
+   of the right one panels of COLUMNS columns. The sums of a strip and a panel stay in registers (Goto and van de Geijn,
    Anatomy of high-performance matrix multiplication, 2008). In bf16 two neighbours of the inner dimension are one word
    of 32 bits, as the instruction wants them, so that all but the copying is the same. */
 
@@ -9,6 +9,7 @@
 
 #if defined(__AVX512F__) && defined(__AVX512BF16__)
 
+#include <omp.h>
 #include <stdlib.h>
 
 #include "words.h"
@@ -16,9 +17,8 @@
 #define ROWS 14 /* 28 sums of 16 values; of 32 registers two hold the right operand */
 #define STRIP 16 /* words a step of a strip: a cache line */
 #define COLUMNS 32
-#define INNER 480 /* words of the inner dimension that are multiplied in one go */
+#define INNER 640 /* words of the inner dimension that are multiplied in one go */
 #define PANELS (200 * 1024) /* bytes of panels that are meant to stay in a core's second cache */
-#define STRIPS 4 /* that a thread takes at a time */
 #define LONGEST 3584 /* rows and columns that are copied at a time: both copies are to fit the third cache */
 
 typedef uint32_t word;
@@ -50,13 +50,14 @@ static inline __mmask16 first(int64_t count)
 }
 
 /* `here` of up to 16 rows from `row`, words `word_at` and following of each, as columns `at` of [step][width]. */
-static inline __attribute__((always_inline)) void turned(const operand *from, int64_t row, int64_t here, int64_t word_at, int64_t steps, int64_t narrow,
-                          int width, int at, word *out)
+static inline __attribute__((always_inline)) void turned(const operand *from, int64_t row, int64_t here,
+                                                         int64_t word_at, int64_t steps, int64_t narrow, int width,
+                                                         int at, word *out)
 {
     int64_t stride = narrow ? from->stride / 2 : from->stride;
     const word *words = (const word *)from->values + row * stride + word_at;
     int64_t step = 0;
-    for (; step + 16 <= steps && here >= ROWS; step += 16) {
+    for (; step + 16 <= steps && here >= ROWS; step += 16) { /* nearly always, and without masks */
         __m512i block[16];
         for (int64_t i = 0; i < 16; i++)
             block[i] = i < ROWS || here >= 16 ? _mm512_loadu_si512(words + i * stride + step) : _mm512_setzero_si512();
@@ -76,7 +77,8 @@ static inline __attribute__((always_inline)) void turned(const operand *from, in
 }
 
 /* Words `step` of `here` of up to 16 columns: a row of fp32, or two of bf16, the second 0 past the last. */
-static inline __m512i across(const operand *from, int64_t step, int64_t column, int64_t here, int64_t inner, int64_t narrow)
+static inline __m512i across(const operand *from, int64_t step, int64_t column, int64_t here, int64_t inner,
+                             int64_t narrow)
 {
     if (!narrow && here >= 16)
         return _mm512_loadu_si512((const word *)from->values + step * from->stride + column);
@@ -128,8 +130,8 @@ static inline void stored(const place *to, int64_t i, __m512 low, __m512 high)
     }
 }
 
-static inline __attribute__((always_inline)) void summed(const word *strip, const word *panel, int64_t steps, int narrow,
-                                                         const place *to)
+static inline __attribute__((always_inline)) void summed(const word *strip, const word *panel, int64_t steps,
+                                                         int narrow, const place *to)
 {
     __m512 sum[ROWS][2];
 #pragma GCC unroll 16
@@ -157,30 +159,63 @@ static inline __attribute__((always_inline)) void summed(const word *strip, cons
             stored(to, i, sum[i][0], sum[i][1]);
 }
 
-/* All strips with all panels of one piece, shared among the threads. */
-static inline __attribute__((always_inline)) void multiplied(const product *p, const word *strips, const word *panels,
-                                                             int64_t row, int64_t rows, int64_t column, int64_t columns,
-                                                             int64_t steps, int narrow, void *out, int64_t narrow_out,
-                                                             int64_t stride, const float *added, int64_t added_stride)
+/* What is multiplied at one time: some words of the inner dimension, of some rows and some columns. */
+typedef struct {
+    const word *strips, *panels;
+    int64_t row, rows, column, columns, steps;
+    void *out;
+    int64_t stride, narrow_out;
+    const float *added;
+    int64_t added_stride;
+} piece;
+
+/* Which strips and panels are a thread's: those of its place in a grid. */
+typedef struct {
+    int64_t down, across; /* threads that share the strips, and the panels */
+    int64_t first_strip, last_strip, first_panel, last_panel;
+} share;
+
+/* So that the busiest has least to do; of grids that are alike in this the one that cuts the longer side, whose copies
+   are then read by fewer threads: a cache line that another core wrote may be slow to get. */
+static share shared(int64_t strips, int64_t panels, int64_t me, int64_t team)
 {
-    int64_t n_strips = (rows + ROWS - 1) / ROWS, n_panels = columns / COLUMNS;
-    int64_t kept = PANELS / (steps * COLUMNS * (int64_t)sizeof(word));
+    int64_t best = 1, least = INT64_MAX;
+    int columns_first = panels * COLUMNS > strips * ROWS;
+    for (int64_t i = 1; i <= team; i++) {
+        int64_t down = columns_first ? i : team + 1 - i;
+        if (team % down)
+            continue;
+        int64_t across = team / down, most = ((strips + down - 1) / down) * ((panels + across - 1) / across);
+        if (most < least) {
+            least = most;
+            best = down;
+        }
+    }
+    share s = {.down = best, .across = team / best};
+    int64_t y = me / s.across, x = me % s.across;
+    s.first_strip = strips * y / s.down;
+    s.last_strip = strips * (y + 1) / s.down;
+    s.first_panel = panels * x / s.across;
+    s.last_panel = panels * (x + 1) / s.across;
+    return s;
+}
+
+/* A thread's strips with its panels. */
+static inline __attribute__((always_inline)) void multiplied(const piece *m, const share *s, int narrow)
+{
+    int64_t kept = PANELS / (m->steps * COLUMNS * (int64_t)sizeof(word));
     kept = kept < 1 ? 1 : kept;
-    int64_t chunks = (n_panels + kept - 1) / kept, groups = (n_strips + STRIPS - 1) / STRIPS;
-    (void)p;
-#pragma omp for collapse(2) schedule(dynamic, 1)
-    for (int64_t chunk = 0; chunk < chunks; chunk++)
-        for (int64_t group = 0; group < groups; group++)
-            for (int64_t s = group * STRIPS; s < (group + 1) * STRIPS && s < n_strips; s++)
-                for (int64_t panel = chunk * kept; panel < (chunk + 1) * kept && panel < n_panels; panel++) {
-                    int64_t at = row + s * ROWS, beside = column + panel * COLUMNS;
-                    place to = {.out = narrow_out ? (void *)((uint16_t *)out + at * stride + beside)
-                                                  : (void *)((float *)out + at * stride + beside),
-                                .stride = stride, .rows = rows - s * ROWS, .narrow = narrow_out,
-                                .added = added ? added + at * added_stride + beside : NULL,
-                                .added_stride = added_stride};
-                    summed(strips + s * steps * STRIP, panels + panel * steps * COLUMNS, steps, narrow, &to);
-                }
+    for (int64_t chunk = s->first_panel; chunk < s->last_panel; chunk += kept)
+        for (int64_t strip = s->first_strip; strip < s->last_strip; strip++)
+            for (int64_t panel = chunk; panel < chunk + kept && panel < s->last_panel; panel++) {
+                int64_t row = m->row + strip * ROWS, column = m->column + panel * COLUMNS;
+                char *out = (char *)m->out + (row * m->stride + column) * (m->narrow_out ? 2 : 4);
+                place to = {.out = out, .stride = m->stride, .rows = m->rows - strip * ROWS, .narrow = m->narrow_out,
+                            .added = m->added ? m->added + row * m->added_stride + column : NULL,
+                            .added_stride = m->added_stride};
+                summed(m->strips + strip * m->steps * STRIP, m->panels + panel * m->steps * COLUMNS, m->steps, narrow,
+                       &to);
+            }
 }
 
 static inline __attribute__((always_inline)) int64_t run(const product *p, int narrow, int64_t threads)
@@ -188,14 +223,11 @@ static inline __attribute__((always_inline)) int64_t run(const product *p, int n
     int64_t words = narrow ? (p->inner + 1) / 2 : p->inner, pieces = (words + INNER - 1) / INNER;
     int64_t longest = (words + pieces - 1) / pieces;
     int64_t tall = p->rows < LONGEST ? p->rows : LONGEST, wide = p->columns < LONGEST ? p->columns : LONGEST;
-    wide = wide / COLUMNS * COLUMNS;
-    /* Cache lines more than needed: what is fetched ahead stays within. */
-    word *strips = aligned_alloc(64, ((tall + ROWS - 1) / ROWS * STRIP * longest + 1024) / 16 * 64);
-    word *panels = aligned_alloc(64, (wide * longest + 1024) / 16 * 64);
-    float *total = NULL;
-    if (pieces > 1 && p->narrow)
-        total = aligned_alloc(64, p->rows * p->columns * sizeof(float));
-    if (!strips || !panels || (pieces > 1 && p->narrow && !total)) {
+    int64_t beside = pieces > 1 && p->narrow; /* sums of the pieces so far, where the result has no room for them */
+    word *strips = aligned_alloc(64, (tall + ROWS - 1) / ROWS * STRIP * longest * sizeof(word));
+    word *panels = aligned_alloc(64, wide * longest * sizeof(word));
+    float *total = beside ? aligned_alloc(64, p->rows * p->columns * sizeof(float)) : NULL;
+    if (!strips || !panels || (beside && !total)) {
         free(strips);
         free(panels);
         free(total);
@@ -203,30 +235,33 @@ static inline __attribute__((always_inline)) int64_t run(const product *p, int n
     }
 #pragma omp parallel num_threads(threads)
     for (int64_t begin = 0; begin < words; begin += longest) {
-        int64_t steps = words - begin < longest ? words - begin : longest;
-        int64_t last = begin + steps == words;
-        /* Sums of the pieces so far are in the result itself, or beside it if that is bf16. */
-        void *out = total && !last ? (void *)total : p->out;
-        int64_t stride = total && !last ? p->columns : p->stride;
-        const float *added = !begin ? p->added : total ? total : (const float *)p->out;
-        int64_t added_stride = !begin ? p->added_stride : total ? p->columns : p->stride;
-        for (int64_t column = 0; column < p->columns; column += wide) {
-            int64_t columns = p->columns - column < wide ? p->columns - column : wide;
-#pragma omp for schedule(static) nowait
-            for (int64_t panel = 0; panel < columns / COLUMNS; panel++)
-                copied(&p->right, column + panel * COLUMNS, COLUMNS, begin, steps, p->inner, narrow, COLUMNS,
-                       panels + panel * steps * COLUMNS);
-            for (int64_t row = 0; row < p->rows; row += tall) {
-                int64_t rows = p->rows - row < tall ? p->rows - row : tall;
-                if (column == 0 || tall < p->rows) {
-#pragma omp for schedule(static) nowait
-                    for (int64_t s = 0; s < (rows + ROWS - 1) / ROWS; s++)
-                        copied(&p->left, row + s * ROWS, rows - s * ROWS < ROWS ? rows - s * ROWS : ROWS, begin, steps,
-                               p->inner, narrow, STRIP, strips + s * steps * STRIP);
-                }
+        int64_t team = omp_get_num_threads(), me = omp_get_thread_num(); /* may be fewer than asked for */
+        piece m = {.strips = strips, .panels = panels, .steps = words - begin < longest ? words - begin : longest};
+        int64_t more = begin + m.steps < words;
+        m.out = total && more ? (void *)total : p->out;
+        m.stride = total && more ? p->columns : p->stride;
+        m.narrow_out = p->narrow && !more;
+        m.added = !begin ? p->added : total ? total : (const float *)p->out;
+        m.added_stride = !begin ? p->added_stride : total ? p->columns : p->stride;
+        for (m.column = 0; m.column < p->columns; m.column += wide) {
+            m.columns = p->columns - m.column < wide ? p->columns - m.column : wide;
+            for (m.row = 0; m.row < p->rows; m.row += tall) {
+                m.rows = p->rows - m.row < tall ? p->rows - m.row : tall;
+                share s = shared((m.rows + ROWS - 1) / ROWS, m.columns / COLUMNS, me, team);
+                /* What several threads read each of them copies a part of; what is there is not copied again. */
+                if (m.row == 0)
+                    for (int64_t panel = s.first_panel + me / s.across; panel < s.last_panel; panel += s.down)
+                        copied(&p->right, m.column + panel * COLUMNS, COLUMNS, begin, m.steps, p->inner, narrow, COLUMNS,
+                               panels + panel * m.steps * COLUMNS);
+                if (m.column == 0 || tall < p->rows)
+                    for (int64_t strip = s.first_strip + me % s.across; strip < s.last_strip; strip += s.across) {
+                        int64_t left = m.rows - strip * ROWS;
+                        copied(&p->left, m.row + strip * ROWS, left < ROWS ? left : ROWS, begin, m.steps, p->inner,
+                               narrow, STRIP, strips + strip * m.steps * STRIP);
+                    }
 #pragma omp barrier
-                multiplied(p, strips, panels, row, rows, column, columns, steps, narrow, out, p->narrow && last, stride,
-                           added, added_stride);
+                multiplied(&m, &s, narrow);
+#pragma omp barrier /* nobody reads the copies any more */
             }
         }
     }
@@ -241,8 +276,8 @@ static inline __attribute__((always_inline)) int64_t run(const product *p, int n
    left [rows, inner] and right [inner, columns] are given as they are or, of left without `left_turned` and of right
    with `right_turned`, as their transposes: always by rows, which are left_stride and right_stride values apart. Both
    fp32, or both bf16 with `narrow`. A side whose rows run along the inner dimension has it, and its stride, even in
-   bf16. out [rows, columns], with rows `stride` apart: bf16 with `narrow_out`, else fp32. added: fp32, as out if that is
-   fp32, rows added_stride apart, may be out; or NULL. Columns are a multiple of 32; inner is at least 1.
+   bf16. out [rows, columns], with rows `stride` apart: bf16 with `narrow_out`, else fp32. added: fp32 [rows, columns],
+   rows added_stride apart, may be out if that is fp32; or NULL. Columns are a multiple of 32; inner is at least 1.
    0, or -1 without memory. */
 int64_t sv_product(const void *left, int64_t left_stride, int64_t left_turned, const void *right, int64_t right_stride,
                    int64_t right_turned, int64_t rows, int64_t inner, int64_t columns, int64_t narrow, void *out,
