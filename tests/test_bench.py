@@ -11,7 +11,7 @@ import pytest
 from benchmarks.speed import measuring
 from benchmarks.speed.guard import fallen
 from benchmarks.speed.measuring import Clock, peak_over
-from benchmarks.speed.record import Rounds, merged, row_of
+from benchmarks.speed.record import Rounds, merged, row_of, rows_of
 from benchmarks.speed.table import table
 from benchmarks.speed.workloads import WORKLOADS
 from safetyvalve.errors import UsageError
@@ -118,3 +118,18 @@ def test_rows_of_several_machines() -> None:
     numbers = {line.split("|")[1].split("`")[1]: line.split("|")[2].strip() for line in lines if "`hh" in line}
     assert numbers == {"hh_pairs_bf16": "1", "hh_pairs_fp32": "2"}
     assert sum("a processor" in line for line in lines) == sum("another" in line for line in lines) == 1
+
+
+def test_one_workload_on_two_machines() -> None:
+    """Both rows stay, each is the one that its machine is compared with, and another go replaces its own."""
+    name = "hh_pairs_bf16"
+    row = row_of(WORKLOADS[name], rounds([8, 16, 10], [80, 96, 88]))
+    other = MACHINE | {"hardware": MACHINE["hardware"] | {"processor": "another"}}
+    record = merged(merged({}, name, row, MACHINE), name, row | {"ratio": 2.0}, other)
+    assert [r["ratio"] for r in rows_of(record, name)] == [2.0, row["ratio"]]
+    again = {"ratio": 2.0, "data": row["data"]}
+    assert fallen(name, again, MACHINE, record) is not None
+    assert fallen(name, again, other, record) is None
+    assert [line.split("|")[2].strip() for line in table(record).splitlines() if f"`{name}`" in line] == ["1", "2"]
+    record = merged(record, name, row | {"ratio": 9.0}, MACHINE)
+    assert [r["ratio"] for r in rows_of(record, name)] == [9.0, 2.0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.speed.record import same_processor
+from benchmarks.speed.record import rows_of, same_processor
 
 __all__ = ["SLACK", "fallen"]
 
@@ -15,8 +15,8 @@ SLACK = 0.15
 def fallen(name: str, row: dict[str, Any], machine: dict[str, Any], recorded: dict[str, Any]) -> str | None:
     """What to say where the ratio has fallen; None where it has not, or where the record is of another processor or of
     other data."""
-    before = recorded.get(name)
-    if before is None or not same_processor(before, machine) or before.get("data") != row.get("data"):
+    before = next((r for r in rows_of(recorded, name) if same_processor(r, machine)), None)
+    if before is None or before.get("data") != row.get("data"):
         return None
     least = (1 - SLACK) * before["ratio"]
     if row["ratio"] >= least:

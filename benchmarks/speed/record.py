@@ -1,4 +1,4 @@
-"""Rounds to rows of results.json."""
+"""Rounds to rows of results.json: of each workload the last one, and beside it one of each other kind of machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetyvalve.errors import UsageError
 from safetyvalve.native import kernels
 from safetyvalve.processor import this_processor
 
-__all__ = ["Rounds", "about_machine", "code_hash", "merged", "row_of", "same_processor"]
+__all__ = ["Rounds", "about_machine", "code_hash", "merged", "row_of", "rows_of", "same_processor"]
 
 _ROOT = Path(__file__).parents[2]
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "numpy")
@@ -131,9 +131,19 @@ def row_of(workload: Workload, rounds: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+def rows_of(recorded: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """A workload's rows, one of each kind of machine that it was measured on, the last one first."""
+    return [recorded[name], *recorded.get("elsewhere", {}).get(name, [])] if name in recorded else []
+
+
 def merged(recorded: dict[str, Any], name: str, row: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
-    """The record with this row and its machine, which need not be the other rows'; above them stands the last one."""
-    out = recorded | machine | {name: row | machine}
+    """The record with this row and its machine, which need not be the other rows'; above them stands the last one.
+
+    A row of another kind of machine goes to ``elsewhere``, one of the same kind goes.
+    """
+    others = [before for before in rows_of(recorded, name) if not same_processor(before, machine)]
+    elsewhere = {other: rows for other, rows in recorded.get("elsewhere", {}).items() if other != name}
+    out = recorded | machine | {name: row | machine, "elsewhere": elsewhere | ({name: others} if others else {})}
     for precision in ("fp32", "bf16"):
         if name == f"hh_pairs_{precision}":
             out[f"utilisation_{precision}"] = row["utilisation"]

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.speed.record import rows_of
 from benchmarks.speed.workloads import WORKLOADS
 
 ROOT = Path(__file__).parents[2]
@@ -27,10 +28,9 @@ def table(results: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     machines: list[str] = []
-    for name, workload in WORKLOADS.items():
-        row = results.get(name)
-        if row is None:
-            continue
+    rows = [(name, row) for name in WORKLOADS for row in rows_of(results, name)]
+    for name, row in rows:
+        workload = WORKLOADS[name]
         low, high = row["spread"]["ratio"]
         memory = [row["peak_memory"][side] / 2**30 for side in ("ours", "peer")]
         peer = "TRL" if workload.peer == "trl" else "ours, plain"
@@ -43,10 +43,9 @@ def table(results: dict[str, Any]) -> str:
         sides = (f"{row['ours']:.2f} s", f"{peer}: {row['peer']:.2f} s")
         cells = (work, number, *sides, ratio, f"{workload.goal:g}", gib)
         lines.append(f"| {' | '.join(cells)} |")
-    rows = [results[n] for n in WORKLOADS if n in results]
     lines += [
         "",
-        f"Seconds a unit: medians of {_all({r['rounds'] for r in rows})} alternating rounds after warm-up.",
+        f"Seconds a unit: medians of {_all({row['rounds'] for _, row in rows})} alternating rounds after warm-up.",
         "",
     ]
     lines += [f"{number}. {machine}" for number, machine in enumerate(machines, start=1)]
@@ -64,7 +63,7 @@ def _machine(row: dict[str, Any]) -> str:
 def _utilisation(results: dict[str, Any], machines: list[str]) -> list[str]:
     lines = []
     for precision, goal in _GOALS.items():
-        if row := results.get(f"hh_pairs_{precision}"):
+        for row in rows_of(results, f"hh_pairs_{precision}"):
             spread = row["spread"].get("utilisation")  # rows of before had one peak for all rounds
             between = f" ({spread[0]:.2f} to {spread[1]:.2f}), measured between the steps" if spread else ""
             lines.append(
