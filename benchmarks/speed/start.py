@@ -46,18 +46,8 @@ def main() -> None:
 
 def _seconds(folder: Path, data: Path, number: int) -> float:
     command = [sys.executable, "-c", "import sys; from safetyvalve.cli import main; sys.exit(main())", "train"]
-    command += [
-        "--data",
-        str(data),
-        "--output",
-        str(folder / f"{number}"),
-        "--held-out",
-        "30",
-        "--steps",
-        "10",
-        "--prompts-per-step",
-        "4",
-    ]
+    command += ["--data", str(data), "--output", str(folder / f"{number}")]
+    command += ["--held-out", "30", "--steps", "10", "--prompts-per-step", "4"]
     begun = time.perf_counter()
     with subprocess.Popen(
         command,

@@ -63,9 +63,7 @@ def kernels() -> Kernels:
         said = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=_SECONDS).stdout
         if b"clang" in said:
             # Its threads would be others than torch's, and each would wait for the other's to leave the processor.
-            return Kernels(
-                None, False, False, f"{compiler[0]} is clang, which brings another OpenMP than torch's: set CC=gcc"
-            )
+            return _none(f"{compiler[0]} is clang, which brings another OpenMP than torch's: set CC=gcc")
         made = _folder() / f"{_version(said)}.so"
         library = _loaded(compiler, made)
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
