@@ -18,6 +18,9 @@ class Processor(NamedTuple):
     """Names of instruction sets as Linux writes them, such as ``avx2``; empty elsewhere."""
     maker: str = ""
     """As the processor says it, such as ``AuthenticAMD``; empty elsewhere."""
+    generation: str = ""
+    """Its family and model, as x86 counts them: machines that are rented out give several the same name. Empty
+    elsewhere."""
 
     @property
     def bf16(self) -> bool:
@@ -39,4 +42,6 @@ def this_processor(info: Path = Path("/proc/cpuinfo")) -> Processor:
         told.setdefault(name.strip(), value.strip())
     named = told.get("model name") or platform.processor() or platform.machine()
     instructions = frozenset(told.get("flags", told.get("Features", "")).split())
-    return Processor(named, instructions, told.get("vendor_id", ""))
+    counted = "cpu family" in told and "model" in told
+    generation = f"family {told['cpu family']} model {told['model']}" if counted else ""
+    return Processor(named, instructions, told.get("vendor_id", ""), generation)

@@ -98,6 +98,18 @@ def test_guard() -> None:
     assert fallen("hh_pairs_bf16", {"ratio": 1.0}, more, recorded) is not None
 
 
+def test_guard_knows_generations_of_one_name() -> None:
+    """A record that does not tell its generation holds for all of them, as those of before the first that does."""
+
+    def generation(told: str) -> dict[str, Any]:
+        return MACHINE | {"hardware": MACHINE["hardware"] | {"generation": told}}
+
+    recorded = merged({}, "hh_pairs_bf16", {"ratio": 6.0, "utilisation": 0.5}, generation("family 25"))
+    assert fallen("hh_pairs_bf16", {"ratio": 1.0}, generation("family 25"), recorded) is not None
+    assert fallen("hh_pairs_bf16", {"ratio": 1.0}, generation("family 26"), recorded) is None
+    assert fallen("hh_pairs_bf16", {"ratio": 1.0}, MACHINE, recorded) is not None
+
+
 def test_table_shows_what_was_measured() -> None:
     name = "hh_pairs_bf16"
     text = table(merged({}, name, row_of(WORKLOADS[name], rounds([8, 16, 10], [80, 96, 88])), MACHINE))

@@ -71,6 +71,15 @@ def test_what_linux_tells(tmp_path: Path, told: str, bf16: bool) -> None:
     assert found.instructions <= {"fpu", "avx2", "avx512f", "avx512_bf16", "fp", "asimd", "bf16", "i8mm"}
 
 
+def test_generation(tmp_path: Path) -> None:
+    """Zen 4 and Zen 5 may both be called AMD EPYC."""
+    x86, arm = tmp_path / "x86", tmp_path / "arm"
+    x86.write_text("cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n")
+    arm.write_text("processor : 0\nFeatures : fp asimd\n")
+    assert this_processor(x86).generation == "family 26 model 2"
+    assert this_processor(arm).generation == ""
+
+
 def test_another_system(tmp_path: Path) -> None:
     found = this_processor(tmp_path / "none")
     assert (found.instructions, found.bf16) == (frozenset(), False)

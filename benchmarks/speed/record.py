@@ -69,6 +69,7 @@ def about_machine() -> dict[str, Any]:
     return {
         "hardware": {
             "processor": this_processor().name,
+            "generation": this_processor().generation,
             "cores": psutil.cpu_count(logical=False),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "instructions": sorted(this_processor().instructions & {"amx_bf16", "avx512_bf16", "avx512f", "avx2"}),
@@ -89,9 +90,13 @@ def code_hash() -> str:
 
 
 def same_processor(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two figures are of one kind of machine; how much memory it has is not asked."""
-    parts = ("processor", "cores", "instructions", "kernels")
-    return all(one.get("hardware", {}).get(part) == other["hardware"][part] for part in parts)
+    """Whether two figures are of one kind of machine; how much memory it has is not asked, nor the generation where one
+    of them does not tell it, as the first did not."""
+    here, there = one.get("hardware", {}), other["hardware"]
+    parts = ["processor", "cores", "instructions", "kernels"]
+    if here.get("generation") and there.get("generation"):
+        parts.append("generation")
+    return all(here.get(part) == there[part] for part in parts)
 
 
 def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:

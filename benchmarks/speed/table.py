@@ -54,9 +54,10 @@ def table(results: dict[str, Any]) -> str:
 
 def _machine(row: dict[str, Any]) -> str:
     hardware, versions = row["hardware"], row["versions"]
+    name = ", ".join(filter(None, (hardware["processor"], hardware.get("generation"))))
     return (
-        f"{hardware['processor']}, {hardware['cores']} cores, {', '.join(hardware['instructions'])}, {row['threads']} "
-        f"threads, kernels {hardware['kernels']}; {', '.join(f'{k} {v}' for k, v in versions.items())}."
+        f"{name}, {hardware['cores']} cores, {', '.join(hardware['instructions'])}, {row['threads']} threads, kernels "
+        f"{hardware['kernels']}; {', '.join(f'{k} {v}' for k, v in versions.items())}."
     )
 
 

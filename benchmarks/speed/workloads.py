@@ -58,15 +58,6 @@ WORKLOADS = {
         Workload("hh_pairs_fp32", "hh-harmless pairs, training", "pair", "fp32", "hh", 64, goal=4.5),
         Workload(
             "rankings_bf16",
-            "4 ranked responses to a short prompt, training",
-            "comparison",
-            "bf16",
-            "rankings",
-            8,
-            goal=18.0,
-        ),
-        Workload(
-            "rankings_dialogue_bf16",
             "4 responses to a dialogue of hh-harmless, two of them another dialogue's, as a ranking, training",
             "comparison",
             "bf16",
@@ -75,10 +66,10 @@ WORKLOADS = {
             goal=18.0,
         ),
         Workload(
-            "rankings_fp32",
+            "rankings_short_bf16",
             "4 ranked responses to a short prompt, training",
             "comparison",
-            "fp32",
+            "bf16",
             "rankings",
             8,
             goal=18.0,

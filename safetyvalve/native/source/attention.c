@@ -194,18 +194,27 @@ static void add_sums(const Row *row, const Tile *tile, int64_t thread, int64_t k
 }
 
 /* Gradients of a token's keys and values: the threads' sums, in their order. */
-INLINE void put_sums(const Row *row, int64_t token, int bf16)
+INLINE void put_sums(const Row *row, int64_t token, float *sum, int bf16)
 {
     const int64_t width = row->width, both = 2 * width;
-    for (int64_t key_head = 0; key_head < row->key_heads; key_head++)
-        for (int64_t i = 0; i < both; i++) {
-            const int64_t part = row->heads + key_head + (i < width ? 0 : row->key_heads);
-            float sum = 0;
-            for (int64_t t = 0; t < row->threads; t++)
-                if (row->has_sums[t * row->key_heads + key_head])
-                    sum += row->sums[((t + key_head) * row->tokens + token) * both + i];
-            store(row->grad_qkv, token * row->stride + part * width + i % width, sum, bf16);
+    for (int64_t key_head = 0; key_head < row->key_heads; key_head++) {
+        memset(sum, 0, sizeof(float) * (size_t)both);
+        for (int64_t t = 0; t < row->threads; t++) {
+            if (!row->has_sums[t * row->key_heads + key_head])
+                continue;
+            const float *own = row->sums + ((t + key_head) * row->tokens + token) * both;
+#pragma omp simd
+            for (int64_t i = 0; i < both; i++)
+                sum[i] += own[i];
         }
+        for (int64_t part = 0; part < 2; part++) {
+            const int64_t at = token * row->stride + (row->heads + key_head + part * row->key_heads) * width;
+            void *to = from(row->grad_qkv, at, bf16);
+#pragma omp simd
+            for (int64_t i = 0; i < width; i++)
+                store(to, i, sum[part * width + i], bf16);
+        }
+    }
 }
 
 INLINE void read_bias(const Tile *tile, int64_t piece, int bf16)
@@ -346,7 +355,7 @@ static int attend(Row *row, const int64_t *tiles, const int64_t *ranges, int64_t
 #pragma omp barrier
 #pragma omp for schedule(static) nowait
             for (int64_t token = 0; token < row->tokens; token++)
-                BY_TYPE(put_sums(row, token, BF16));
+                BY_TYPE(put_sums(row, token, scratch.sums, BF16));
         }
     }
     free(memory);
