@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+BENCH ?= --resume # go on with an interrupted bench; `make bench BENCH=` starts anew
 INSTALLED := $(VENV)/.installed
 
 .PHONY: setup quickstart tour test test-slow check bench clean
@@ -36,7 +37,7 @@ check: $(INSTALLED) ## format, lint, strict types, layers
 	$(BIN)/python docs/make_cli_page.py --check
 
 bench: setup ## speed and memory against TRL, compared with the record; wants the machine to itself for half an hour
-	$(BIN)/python -m benchmarks.speed --resume
+	$(BIN)/python -m benchmarks.speed $(BENCH)
 	$(BIN)/python -m benchmarks.speed.table
 
 clean:

@@ -26,7 +26,7 @@ from safetyvalve.trees.work import work_of
 
 __all__ = ["PARTS", "Profile", "StepProfiler"]
 
-SKIPPED, WATCHED = 2, 3
+SKIPPED, WATCHED = 3, 3
 """Steps that warm up, and steps that are watched after them."""
 
 PARTS = ("products", "attention", "head", "elementwise", "optimizer", "data", "rest")
