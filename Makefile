@@ -17,7 +17,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-quickstart: setup ## align a model by DPO and by RPO on the same data, and report (ten minutes)
+quickstart: setup ## align a model by DPO and by RPO on the same data, and report (five to ten minutes)
 	$(BIN)/safetyvalve quickstart
 
 tour: setup ## the whole road, from data to a decision, with scripted annotators (under twenty minutes)
