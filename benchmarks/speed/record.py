@@ -90,13 +90,12 @@ def code_hash() -> str:
 
 
 def same_processor(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two figures are of one kind of machine; how much memory it has is not asked, nor the generation where one
-    of them does not tell it, as the first did not."""
+    """Whether two figures are of one kind of machine. How much memory it has is not asked; of the generation what both
+    tell, since rows of before it was recorded tell nothing, or a family that was filled in later."""
     here, there = one.get("hardware", {}), other["hardware"]
-    parts = ["processor", "cores", "instructions", "kernels"]
-    if here.get("generation") and there.get("generation"):
-        parts.append("generation")
-    return all(here.get(part) == there[part] for part in parts)
+    known = (machine.get("generation", "").split() for machine in (here, there))
+    told = all(a == b for a, b in zip(*known, strict=False))  # a family alone is that of all its models
+    return told and all(here.get(part) == there[part] for part in ("processor", "cores", "instructions", "kernels"))
 
 
 def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:

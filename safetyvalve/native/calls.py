@@ -11,7 +11,7 @@ from torch.profiler import record_function
 
 from safetyvalve.native.building import kernels
 
-__all__ = ["PREFIX", "call", "profiled"]
+__all__ = ["PREFIX", "call"]
 
 PREFIX = "safetyvalve::"
 """Of the names under which torch's profiler knows the kernels."""
@@ -24,15 +24,14 @@ def call(name: str, *given: Tensor | int | float | None) -> int:
     """
     function = getattr(kernels().library, name)
     values = (*(_argument(value) for value in given), ctypes.c_int64(torch.get_num_threads()))
-    if not profiled():
+    if not _profiled():
         return int(function(*values))
     with record_function(f"{PREFIX}{name}"):
         return int(function(*values))
 
 
-def profiled() -> bool:
-    """Whether torch's profiler watches. Its public names have nothing for it; without it, kernels have no names in a
-    profile."""
+def _profiled() -> bool:
+    """Not asked of torch's public names, which have none for it; without it, kernels have no names in a profile."""
     return bool(getattr(torch._C._autograd, "_profiler_enabled", bool)())
 
 

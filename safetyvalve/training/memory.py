@@ -56,6 +56,8 @@ class FreedMemory:
     """
 
     def __init__(self) -> None:
+        self.held = False
+        """Nothing is handed back while it is set: the next step would meet new memory, and take longer."""
         self._steps, self._level, self._fresh = 0, 0.0, False
 
     def after_step(self, resident: float) -> bool:
@@ -63,7 +65,7 @@ class FreedMemory:
         self._steps += 1
         if self._steps <= 2 or self._fresh:  # the optimizer's state comes with the first step
             self._level, self._fresh = max(self._level, resident), False
-        elif resident > 1.1 * self._level:
+        elif resident > 1.1 * self._level and not self.held:
             self._fresh = hand_back()
         return self._fresh
 

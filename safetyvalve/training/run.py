@@ -245,7 +245,7 @@ def train_policy(
         evaluate.trainer = trainer
         if profiled and isinstance(trainer, PolicyTrainer):
             counted = choice.engine == "tree" and not fine_tuning.adapts
-            trainer.profiler = StepProfiler(forward, counted=counted)
+            trainer.profiler = StepProfiler(forward, trainer.freed, counted=counted)
             trainer.add_callback(trainer.profiler)
         trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         if isinstance(trainer, PolicyTrainer) and trainer.profiler is not None:

@@ -15,7 +15,6 @@ from transformers import Trainer, TrainerControl, TrainerState
 from transformers.trainer_callback import TrainerCallback
 
 from safetyvalve.errors import NonFiniteLossError, UsageError
-from safetyvalve.native.calls import profiled
 from safetyvalve.native.norms import total_norm
 from safetyvalve.training.checkpoints import publish, staging
 from safetyvalve.training.disk import explain_full_disk
@@ -30,15 +29,13 @@ def resident_gib() -> float:
 
 
 class _HandBack(TrainerCallback):
-    """Gives memory back between steps, but not for what a profiler keeps: the next step that it watches would meet new
-    memory and be half as fast again."""
+    """Gives memory back between steps."""
 
-    def __init__(self) -> None:
-        self.freed = FreedMemory()
+    def __init__(self, freed: FreedMemory) -> None:
+        self.freed = freed
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if not profiled():
-            self.freed.after_step(resident_gib())
+        self.freed.after_step(resident_gib())
 
 
 class TreeTrainer(Trainer):
@@ -63,7 +60,8 @@ class TreeTrainer(Trainer):
                 "budget instead. Set it to 1 and put the prompts of a step into per_device_train_batch_size."
             )
         self._meters: dict[str, float] = {}
-        self.add_callback(_HandBack())
+        self.freed = FreedMemory()
+        self.add_callback(_HandBack(self.freed))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the meters of the last step to what the Trainer logs for it."""

@@ -11,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
 from safetyvalve.training import Forward, Objective, PolicyTrainer
+from safetyvalve.training import memory as memory_module
 from safetyvalve.training import profiling as profiling_module
+from safetyvalve.training import trainer as trainer_module
 from safetyvalve.training.profiling import PARTS, StepProfiler
 from safetyvalve.trees import Tree, response_logps
 from safetyvalve.trees import decoder as decoder_module
@@ -35,7 +37,7 @@ def run(folder: Path, steps: int) -> StepProfiler:
         objective=Objective("dpo"),
         forward=forward,
     )  # fmt: skip
-    profiler = StepProfiler(forward, counted=True)
+    profiler = StepProfiler(forward, trainer.freed, counted=True)
     trainer.profiler = profiler
     trainer.add_callback(profiler)
     trainer.train()
@@ -57,6 +59,28 @@ def test_parts_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     found.write(tmp_path / "profile.json")
     assert json.loads((tmp_path / "profile.json").read_text())["parts"] == found.parts
     assert "utilisation" in found.lines()[1]
+
+
+def test_watched_steps_meet_no_new_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is handed back before them nor between them, though resident memory grows."""
+    steps: list[float] = []
+    handed: list[int] = []
+
+    def grown() -> float:
+        """Asked for once a step."""
+        steps.append(1.2 ** len(steps))
+        return steps[-1]
+
+    def hand_back() -> bool:
+        handed.append(len(steps))
+        return True
+
+    monkeypatch.setattr(trainer_module, "resident_gib", grown)
+    monkeypatch.setattr(memory_module, "hand_back", hand_back)
+    monkeypatch.setattr(profiling_module.GemmPeak, "measure", lambda _: 1e9)
+    last = profiling_module.SKIPPED + profiling_module.WATCHED
+    assert run(tmp_path, last + 3).result() is not None
+    assert handed == [last + 1, last + 3]
 
 
 def test_a_run_too_short_has_none(tmp_path: Path) -> None:

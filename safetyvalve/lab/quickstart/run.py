@@ -21,8 +21,8 @@ from safetyvalve.training import (
 __all__ = ["Quickstart", "run_quickstart"]
 
 
-# A regime in which DPO overoptimizes within minutes: few labels, seen twice, a high learning rate, weak regularisation.
-# docs/quickstart.md says what happens under less pressure.
+# A regime in which DPO stops gaining, or overoptimizes, within minutes: few labels, seen twice, a high learning rate,
+# weak regularisation. docs/quickstart.md says what happened, and what happens under less pressure.
 HELD_OUT = 256
 """Of the 320 shipped prompts; 64 are left to train on."""
 PROBES = 96
