@@ -1,7 +1,7 @@
 """Where the time of a training step goes, and how near it comes to the machine's fastest products.
 
 ``safetyvalve train --profile`` watches some of the run's own steps. Watching costs time itself (some microseconds a
-call, and memory), so that profiled steps take up to a fifth longer than others; the shares hold roughly.
+call, and memory), so that profiled steps take about a fifth longer than others; the shares hold roughly.
 """
 
 from __future__ import annotations
